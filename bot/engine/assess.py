@@ -1,0 +1,243 @@
+"""Describe the desk to the risk rules: legs, silos and totals as the plain values that risk.request defines."""
+
+from __future__ import annotations
+
+from bot.engine.obligations import Obligations, PairState, Silo
+from bot.engine.observations import Session, Window
+from bot.model.ids import InstrumentId
+from bot.model.instrument import Instrument, maintenance_margin
+from bot.model.intent import PairIntent
+from bot.model.market import Book
+from bot.model.position import pnl_est
+from risk.request import DeskState, Exposure, LegState, Opening, SiloState, StableState
+
+MINUTE_NS = 60_000_000_000
+
+
+class Desk:
+    """What the whole desk knows beyond one pair: totals for the gate, kept as observations.
+
+    sent, openings: times of recent orders.
+    """
+
+    __slots__ = ("books", "openings", "sent", "stable_of", "terms")
+
+    def __init__(
+        self,
+        terms: dict[InstrumentId, Instrument],
+        books: dict[InstrumentId, Book],
+        stable_of: dict[str, InstrumentId],
+    ) -> None:
+        self.terms = terms
+        self.books = books
+        self.stable_of = stable_of
+        self.sent: list[int] = []
+        self.openings: list[int] = []
+
+    def usd(self, currency: str) -> float:
+        """Return USD per unit of `currency`; 0.0 when its price was never seen."""
+        if currency == "USD":
+            return 1.0
+        stable = self.stable_of.get(currency)
+        return self.books[stable].mid if stable is not None else 0.0
+
+
+def price_of(book: Book) -> float:
+    """Return the price positions are marked at: the mark, else the mid."""
+    return book.mark or book.mid
+
+
+def silo_equity(silo: Silo, desk: Desk, currency: str, *, at_mid: bool = False) -> float:
+    """Return equity of a silo in `currency`: its cash plus unrealised profit at mark (or at mid for reports)."""
+    equity = float(silo.cash.get(currency, 0))
+    for instrument_id, position in silo.positions.items():
+        if position.qty_f:
+            terms = desk.terms[instrument_id]
+            book = desk.books[instrument_id]
+            price = book.mid if at_mid else price_of(book)
+            if terms.settle == currency and price > 0.0:
+                equity += pnl_est(terms, position, price, float(terms.unit))
+    return equity
+
+
+def nav_usd(ob: Obligations, desk: Desk, *, at_mid: bool = True) -> float:
+    """Return the value of all silos in USD at the stable mark; unfilled orders count 0."""
+    total = 0.0
+    for silo in ob.silos.values():
+        currencies = set(silo.cash) | {desk.terms[i].settle for i, p in silo.positions.items() if p.qty_f}
+        for currency in sorted(currencies):
+            total += silo_equity(silo, desk, currency, at_mid=at_mid) * desk.usd(currency)
+    return total
+
+
+def silo_state(silo: Silo, desk: Desk, leg: Instrument) -> SiloState:
+    """Return the silo of one leg, other positions there summed beside it."""
+    other_notional = other_maintenance = 0.0
+    for instrument_id, position in silo.positions.items():
+        if instrument_id != leg.id and position.qty_f:
+            terms = desk.terms[instrument_id]
+            price = price_of(desk.books[instrument_id])
+            value = abs(position.qty_f) * float(terms.unit) * (1.0 if terms.inverse else price)
+            other_notional += value
+            other_maintenance += maintenance_margin(terms, value)
+    return SiloState(
+        venue=silo.venue,
+        currency=leg.settle,
+        equity=silo_equity(silo, desk, leg.settle),
+        usd=desk.usd(leg.settle),
+        other_notional=other_notional,
+        other_maintenance=other_maintenance,
+    )
+
+
+def leg_state(
+    ob: Obligations, terms: Instrument, book: Book, session: Session, pair_qty: float, direction: int
+) -> LegState:
+    """Return one leg. direction: sign of the orders the opening would send on it."""
+    silo = ob.silos[terms.venue]
+    position = silo.positions.get(terms.id)
+    net = position.qty_f if position is not None else 0.0
+    pending = 0.0
+    for client_id in ob.live:
+        order = ob.orders[client_id]
+        if order.spec.instrument == terms.id and order.spec.side.sign == direction:
+            pending += float(order.leaves)
+    return LegState(
+        terms=terms,
+        bid=book.bid,
+        ask=book.ask,
+        bids=book.levels(False),
+        asks=book.levels(True),
+        ts=book.ts,
+        venue_ts=book.venue_ts,
+        mark=price_of(book),
+        mark_ts=book.mark_ts or book.ts,
+        pair_qty=pair_qty,
+        net_qty=net,
+        worst_qty=net + direction * pending,
+        venue_up=silo.up,
+        session_open=session.open_at(ob.now),
+        closes_ns=session.closes_ns(ob.now),
+        funding_rate=book.funding_rate,
+        funding_interval_s=book.funding_interval_s,
+        funding_stamp_ns=book.funding_stamp_ns,
+        funding_cap=book.funding_cap,
+        funding_ts=book.funding_ts,
+    )
+
+
+def desk_state(ob: Obligations, pair: PairState, desk: Desk) -> DeskState:
+    """Return totals of the desk; flow counters cover the last minute."""
+    horizon = ob.now - MINUTE_NS
+    for times in (desk.sent, desk.openings):
+        while times and times[0] < horizon:
+            del times[0]
+    stable_usd, aggregate = 0.0, 0.0
+    for silo in ob.silos.values():
+        for currency in silo.cash:
+            if currency != "USD" and currency in desk.stable_of:
+                stable_usd += silo_equity(silo, desk, currency) * desk.usd(currency)
+        for instrument_id, position in silo.positions.items():
+            terms = desk.terms[instrument_id]
+            if terms.settle != "USD" and terms.settle in desk.stable_of and not terms.inverse:
+                stable_usd += abs(position.qty_f) * float(terms.unit) * position.avg_f * desk.usd(terms.settle)
+            if terms.settle == "USD":
+                aggregate += position.qty_f * float(terms.unit)
+    gaps = ob.edge_gaps_bp
+    return DeskState(
+        now=ob.now,
+        nav_usd=nav_usd(ob, desk),
+        day_start_usd=ob.day_start_usd,
+        peak_usd=ob.peak_usd,
+        ready=ob.ready,
+        halted=bool(ob.halted) or ob.kill_level != "NONE",
+        pair_frozen=bool(pair.frozen),
+        orders_last_minute=len(desk.sent),
+        openings_last_minute=len(desk.openings),
+        edge_shortfall_bp=-sum(gaps) / len(gaps) if gaps else 0.0,
+        edge_pairs=len(gaps),
+        stable_exposure_usd=stable_usd,
+        aggregate_coins=aggregate,
+    )
+
+
+def _stable_state(ob: Obligations, window: Window) -> StableState:
+    if window.stable is None:
+        return StableState(usd=1.0, ts=ob.now)
+    return StableState(usd=window.stable.mid, ts=window.stable.venue_ts)
+
+
+def opening(ob: Obligations, pair: PairState, window: Window, desk: Desk, intent: PairIntent) -> Opening:
+    """Return the request that the gate reviews for `intent`."""
+    direction = 1 if intent.target_lead > 0 else -1
+    lead_silo, hedge_silo = ob.silos[window.lead_terms.venue], ob.silos[window.hedge_terms.venue]
+    return Opening(
+        pair=window.pair,
+        direction=direction,
+        lots=int(abs(intent.target_lead)),
+        held_lots=int(abs(pair.lead.qty)),
+        intent=intent,
+        lead=leg_state(ob, window.lead_terms, window.lead, window.lead_session, pair.lead.qty_f, direction),
+        hedge=leg_state(ob, window.hedge_terms, window.hedge, window.hedge_session, pair.hedge.qty_f, -direction),
+        stable=_stable_state(ob, window),
+        index_usd=window.index_usd or window.hedge.mid * window.stable_usd,
+        lead_silo=silo_state(lead_silo, desk, window.lead_terms),
+        hedge_silo=silo_state(hedge_silo, desk, window.hedge_terms),
+        desk=desk_state(ob, pair, desk),
+        funding_spent_usd=-float(pair.funding) * window.stable_usd,
+    )
+
+
+def pair_pnl_usd(pair: PairState, window: Window) -> float:
+    """Return the profit of the trade that is on in USD at mids: realised, unrealised, fees and funding."""
+    lead = pnl_est(window.lead_terms, pair.lead, window.lead.mid, window.lead_unit)
+    hedge = pnl_est(window.hedge_terms, pair.hedge, window.hedge.mid, window.hedge_unit)
+    return float(pair.result_usd) + lead + hedge * window.stable_usd
+
+
+def entry_premium_usd(pair: PairState) -> float:
+    """Return the premium in USD per coin at the decision that opened the trade."""
+    return pair.entry_hedge_mid * pair.entry_stable - pair.entry_lead_mid
+
+
+def exposure(
+    ob: Obligations,
+    pair: PairState,
+    window: Window,
+    desk: Desk,
+    *,
+    best_pnl_usd: float,
+    unhedged: float,
+    unhedged_since_ns: int,
+    unhedged_usd_s: float,
+) -> Exposure | None:
+    """Return an open pair as the slow monitors see it; None without an entry to judge it by."""
+    intent = pair.entry or pair.intent
+    if intent is None:
+        return None
+    direction = 1 if (pair.lead.qty or -pair.hedge.qty) > 0 else -1
+    lead_silo, hedge_silo = ob.silos[window.lead_terms.venue], ob.silos[window.hedge_terms.venue]
+    return Exposure(
+        pair=window.pair,
+        now=ob.now,
+        direction=direction,
+        entered_ns=pair.entered_ns,
+        expiry_ns=window.lead_terms.expiry_ns or 0,
+        lead=leg_state(ob, window.lead_terms, window.lead, window.lead_session, pair.lead.qty_f, direction),
+        hedge=leg_state(ob, window.hedge_terms, window.hedge, window.hedge_session, pair.hedge.qty_f, -direction),
+        stable=_stable_state(ob, window),
+        index_usd=window.index_usd or window.hedge.mid * window.stable_usd,
+        lead_silo=silo_state(lead_silo, desk, window.lead_terms),
+        hedge_silo=silo_state(hedge_silo, desk, window.hedge_terms),
+        desk=desk_state(ob, pair, desk),
+        pnl_usd=pair_pnl_usd(pair, window),
+        best_pnl_usd=best_pnl_usd,
+        entry_premium_usd=entry_premium_usd(pair),
+        entry_excess_bp=intent.excess_bp,
+        intent=intent,
+        funding_spent_usd=-float(pair.funding) * window.stable_usd,
+        funding_accrued_usd=0.0,
+        unhedged_coins=unhedged,
+        unhedged_since_ns=unhedged_since_ns,
+        unhedged_usd_s=unhedged_usd_s,
+    )

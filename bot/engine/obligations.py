@@ -1,0 +1,141 @@
+"""What the desk owes and is owed: the half of its state that folds from the journal alone.
+
+Mutable, owned by the engine, changed only by bot.engine.fold; encodable, so that a checkpoint is its encoding.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from bot.model.event import KillLevel
+from bot.model.ids import ClientId, InstrumentId, PairId, VenueId
+from bot.model.intent import PairIntent
+from bot.model.order import Order
+from bot.model.position import Position
+
+ZERO = Decimal(0)
+
+
+class PairTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """Which instruments a pair trades, for which strategy; `stable` prices the hedge's currency in USD."""
+
+    id: PairId
+    strategy: str
+    lead: InstrumentId
+    hedge: InstrumentId
+    stable: InstrumentId | None = None
+
+
+class PairState(msgspec.Struct, kw_only=True):
+    """One pair: target, both legs, live orders and everything an exit is judged by.
+
+    entry: the opening intent of the trade that is on. attempts: consecutive tries of a leg that filled nothing.
+    result_usd: realised profit of the trade that is on, after fees and funding. traded: coins opened in it.
+    """
+
+    terms: PairTerms
+    lead: Position
+    hedge: Position
+    target: Decimal = ZERO
+    hedge_ratio: Decimal = Decimal(1)
+    intent: PairIntent | None = None
+    entry: PairIntent | None = None
+    lead_order: ClientId | None = None
+    hedge_order: ClientId | None = None
+    lead_attempts: int = 0
+    hedge_attempts: int = 0
+    lead_retry_ns: int = 0
+    hedge_retry_ns: int = 0
+    armed: bool = True
+    disarmed_ns: int = 0
+    unwind: bool = False
+    frozen: str = ""
+    entered_ns: int = 0
+    entry_lead_mid: float = 0.0
+    entry_hedge_mid: float = 0.0
+    entry_stable: float = 1.0
+    entry_index: float = 0.0
+    stable: Decimal = Decimal(1)
+    funding: Decimal = ZERO
+    result_usd: Decimal = ZERO
+    notional_usd: Decimal = ZERO
+    opened: int = 0
+    closed: int = 0
+
+    @property
+    def flat(self) -> bool:
+        """Return whether neither leg holds anything."""
+        return self.lead.qty == 0 and self.hedge.qty == 0
+
+
+class Silo(msgspec.Struct, kw_only=True):
+    """One venue's money and net positions as its statement should show them.
+
+    reconciled: the last full answer of the venue agrees with this record and nothing happened since that could
+    have been missed. mismatches: consecutive snapshots that disagreed.
+    """
+
+    venue: VenueId
+    cash: dict[str, Decimal]
+    positions: dict[InstrumentId, Position]
+    unallocated: dict[InstrumentId, Decimal]
+    up: bool = False
+    reconciled: bool = False
+    mismatches: int = 0
+    asked_ns: int = 0
+    foreign_execs: set[str]
+    bookings: set[str]
+
+
+class Obligations(msgspec.Struct, kw_only=True):
+    """The whole record. orders: live ones and the latest done ones (late fills still find them)."""
+
+    run: int
+    mode: str
+    now: int = 0
+    next_order: int = 1
+    started: bool = False
+    ready: bool = False
+    cause: str = "not started"
+    halted: str = ""
+    kill_level: KillLevel = KillLevel.NONE
+    trade_date: str = ""
+    day_start_usd: float = 0.0
+    peak_usd: float = 0.0
+    orders: dict[ClientId, Order]
+    live: dict[ClientId, None]
+    pairs: dict[PairId, PairState]
+    silos: dict[VenueId, Silo]
+    refusals: dict[str, int]
+    edge_gaps_bp: list[float]
+    fills: int = 0
+    rejects: int = 0
+
+
+def fresh(run: int, mode: str, pairs: tuple[PairTerms, ...], venues: tuple[VenueId, ...]) -> Obligations:
+    """Return the obligations of a desk that has never traded."""
+    return Obligations(
+        run=run,
+        mode=mode,
+        orders={},
+        live={},
+        pairs={p.id: PairState(terms=p, lead=Position(), hedge=Position()) for p in pairs},
+        silos={
+            v: Silo(venue=v, cash={}, positions={}, unallocated={}, foreign_execs=set(), bookings=set())
+            for v in venues
+        },
+        refusals={},
+        edge_gaps_bp=[],
+    )
+
+
+def encode(obligations: Obligations) -> bytes:
+    """Return a checkpoint of the obligations."""
+    return msgspec.json.encode(obligations, order="deterministic")
+
+
+def decode(raw: bytes) -> Obligations:
+    """Return the obligations of a checkpoint; raises msgspec.DecodeError for one that is not whole."""
+    return msgspec.json.decode(raw, type=Obligations)

@@ -1,0 +1,276 @@
+"""The pair planner: from what is wanted, filled and in flight to the orders that are missing. Pure and level-triggered.
+
+The hedge is always recomputed from the lead's actual fills, so running it twice asks for nothing new and a late or
+surplus fill corrects itself. Ladder of the hedge: cross, then a collared IOC one step deeper per fruitless attempt,
+then (step.py) the unwind of the lead. At most one order per leg is live; a leg with an unresolved order waits.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from bot.engine.obligations import ZERO, Obligations, PairState
+from bot.engine.observations import Window
+from bot.model.event import LEVEL_RANK, KillLevel
+from bot.model.ids import ClientId
+from bot.model.instrument import Instrument, Rounding, coins, contracts_for, notional, round_qty, to_decimal, to_price
+from bot.model.market import Book
+from bot.model.order import Order, OrderStatus, Purpose, Side, TimeInForce
+
+FREEZE = LEVEL_RANK[KillLevel.FREEZE]
+CANCEL = LEVEL_RANK[KillLevel.CANCEL]
+FLATTEN = LEVEL_RANK[KillLevel.FLATTEN]
+
+
+class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How orders are worked. Times in ns of market time, prices in bp of the touch.
+
+    hedge_attempts: fruitless hedge tries before the lead is unwound. absent_answers: "not found" answers, spread
+    over at least absent_grace_ns, that prove an UNKNOWN order never arrived.
+    """
+
+    ack_timeout_ns: int = 2_000_000_000
+    query_every_ns: int = 1_000_000_000
+    absent_grace_ns: int = 5_000_000_000
+    absent_answers: int = 3
+    snapshot_every_ns: int = 30_000_000_000
+    timer_ns: int = 250_000_000
+    hedge_attempts: int = 5
+    cross_bp: float = 2.0
+    step_bp: float = 3.0
+    collar_bp: float = 18.0
+    passive_ns: int = 20_000_000_000
+    clip_lots: int = 10
+    clip_depth_share: float = 0.25
+    unhedged_coins_max: float = 0.05
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """An order the planner wants sent; ids are minted where it becomes an intent."""
+
+    leg: str
+    side: Side
+    qty: Decimal
+    limit: Decimal
+    tif: TimeInForce
+    purpose: Purpose
+    reduce_only: bool
+    opening: bool
+
+
+class Withdraw(msgspec.Struct, frozen=True):
+    """A live order the planner wants cancelled."""
+
+    client_id: ClientId
+    reason: str
+
+
+Action = Ask | Withdraw
+
+
+def unhedged_coins(pair: PairState, window: Window) -> Decimal:
+    """Return the coins of delta the pair's fills leave open (signed; > 0 net long).
+
+    A pair's declared delta is lead x (1 - hedge ratio); what differs from it is unhedged.
+    """
+    if pair.flat:
+        return ZERO
+    price = reference_price(window.hedge)
+    lead = coins(window.lead_terms, pair.lead.qty, price)
+    hedge = coins(window.hedge_terms, pair.hedge.qty, price)
+    return lead * pair.hedge_ratio + hedge
+
+
+def reference_price(book: Book) -> Decimal:
+    """Return a price to turn contracts into coins: mid, else mark, else 1 (linear contracts need none)."""
+    return to_decimal(book.mid or book.mark or 1.0)
+
+
+def hedge_gap(pair: PairState, window: Window) -> Decimal:
+    """Return the signed hedge contracts missing for the lead's actual fills, in whole lots."""
+    price = reference_price(window.hedge)
+    wanted = -coins(window.lead_terms, pair.lead.qty, price) * pair.hedge_ratio
+    goal = contracts_for(window.hedge_terms, wanted, price, Rounding.NEAREST)
+    return goal - pair.hedge.qty
+
+
+def plan(ob: Obligations, pair: PairState, window: Window, x: Execution) -> list[Action]:
+    """Return the orders and cancels that bring the pair towards its target, hedge first."""
+    actions: list[Action] = []
+    rank = LEVEL_RANK[ob.kill_level]
+    _plan_hedge(ob, pair, window, x, actions)
+    _plan_lead(ob, pair, window, x, rank, actions)
+    return actions
+
+
+def _plan_hedge(ob: Obligations, pair: PairState, window: Window, x: Execution, out: list[Action]) -> None:
+    """Ask for the hedge of what the lead has filled, unless one is live, unresolved or cannot be sent."""
+    if pair.hedge_order is not None:
+        return
+    gap = hedge_gap(pair, window)
+    if gap == 0 or ob.now < pair.hedge_retry_ns:
+        return
+    terms, book = window.hedge_terms, window.hedge
+    silo = ob.silos[terms.venue]
+    if not silo.up or not window.hedge_session.open_at(ob.now) or not book.two_sided:
+        return
+    grows = abs(pair.hedge.qty + gap) > abs(pair.hedge.qty)
+    if grows and pair.unwind and lead_tradable(ob, window):
+        return
+    side = Side.BUY if gap > 0 else Side.SELL
+    limit = crossing_limit(terms, book, side, x, pair.hedge_attempts)
+    if notional(terms, abs(gap), limit) < terms.min_notional and not _closes(pair, gap):
+        return
+    out.append(
+        Ask("hedge", side, abs(gap), limit, TimeInForce.IOC, Purpose.HEDGE, _reduces_net(ob, window, gap), False)
+    )
+
+
+def _closes(pair: PairState, gap: Decimal) -> bool:
+    return pair.hedge.qty + gap == 0
+
+
+def _reduces_net(ob: Obligations, window: Window, gap: Decimal) -> bool:
+    """Return whether reduce-only is safe: the venue net has the opposite sign and is at least as large."""
+    terms = window.hedge_terms
+    position = ob.silos[terms.venue].positions.get(terms.id)
+    return position is not None and position.qty * gap < 0 and abs(gap) <= abs(position.qty)
+
+
+def crossing_limit(terms: Instrument, book: Book, side: Side, x: Execution, attempts: int) -> Decimal:
+    """Return the limit of a marketable order: through the touch by a step per fruitless attempt, up to the collar."""
+    through = min(x.cross_bp + x.step_bp * attempts, x.collar_bp) * 1e-4
+    if side is Side.BUY:
+        return to_price(terms, book.ask * (1.0 + through), Rounding.DOWN)
+    return to_price(terms, book.bid * (1.0 - through), Rounding.UP)
+
+
+def lead_tradable(ob: Obligations, window: Window) -> bool:
+    """Return whether the lead's venue answers and its session is open with a two-sided book."""
+    return (
+        ob.silos[window.lead_terms.venue].up
+        and window.lead_session.open_at(ob.now)
+        and window.lead.two_sided
+    )
+
+
+def wanted_lead(pair: PairState, window: Window, rank: int) -> Decimal:
+    """Return the lead lots wanted now: the target, 0 under FLATTEN, or what is hedged while unwinding."""
+    if rank >= FLATTEN:
+        return ZERO
+    if not pair.unwind:
+        return pair.target
+    price = reference_price(window.hedge)
+    hedged = -coins(window.hedge_terms, pair.hedge.qty, price) / (pair.hedge_ratio or 1)
+    if hedged * pair.lead.qty <= 0:
+        return ZERO
+    lots = round_qty(window.lead_terms, hedged / window.lead_terms.unit, Rounding.NEAREST)
+    return lots if abs(lots) < abs(pair.lead.qty) else pair.lead.qty
+
+
+def _plan_lead(
+    ob: Obligations, pair: PairState, window: Window, x: Execution, rank: int, out: list[Action]
+) -> None:
+    """Ask for the next clip of the lead, or withdraw a resting one that is no longer wanted."""
+    held = pair.lead.qty
+    gap = wanted_lead(pair, window, rank) - held
+    opening = gap * held >= 0 and gap != 0
+    if pair.lead_order is not None:
+        order = ob.orders[pair.lead_order]
+        reason = _withdraw_reason(ob, pair, window, x, order, gap, rank)
+        if reason and order.cancel_ns == 0 and order.status is OrderStatus.WORKING:
+            out.append(Withdraw(order.spec.client_id, reason))
+        return
+    if gap == 0 or ob.now < pair.lead_retry_ns or not lead_tradable(ob, window):
+        return
+    if not _legs_settled(ob, pair, window, x):
+        return
+    if opening and (not may_open(ob, pair, rank) or not premium_holds(pair, window)):
+        return
+    if not opening and not pair.unwind and not ob.silos[window.hedge_terms.venue].up:
+        return  # closing the lead alone would leave the perp naked: hold hedged until both can trade
+    clip = clip_lots(window, x, gap > 0)
+    qty = min(abs(gap), clip if opening else max(clip, Decimal(1)))
+    if qty == 0:
+        return
+    out.append(_lead_ask(pair, window, x, Side.BUY if gap > 0 else Side.SELL, qty, opening))
+
+
+def _lead_ask(
+    pair: PairState, window: Window, x: Execution, side: Side, qty: Decimal, opening: bool
+) -> Ask:
+    """Return the lead order: at its own touch on the first rung of a passive opening, else crossing."""
+    terms, book = window.lead_terms, window.lead
+    purpose = Purpose.UNWIND if pair.unwind else Purpose.LEAD
+    if opening and pair.intent is not None and pair.intent.passive and pair.lead_attempts == 0:
+        touch = book.bid if side is Side.BUY else book.ask
+        limit = to_price(terms, touch, Rounding.DOWN if side is Side.BUY else Rounding.UP)
+        return Ask("lead", side, qty, limit, TimeInForce.DAY, purpose, False, True)
+    limit = crossing_limit(terms, book, side, x, 0 if opening else pair.lead_attempts)
+    return Ask("lead", side, qty, limit, TimeInForce.IOC, purpose, False, opening)
+
+
+def _legs_settled(ob: Obligations, pair: PairState, window: Window, x: Execution) -> bool:
+    """Return whether the next clip may go: no hedge in flight or unresolved, fills hedged within tolerance.
+
+    An unwind goes ahead unhedged, but never against a hedge that may still fill.
+    """
+    if pair.hedge_order is not None:
+        return False
+    return pair.unwind or abs(float(unhedged_coins(pair, window))) <= x.unhedged_coins_max
+
+
+def may_open(ob: Obligations, pair: PairState, rank: int) -> bool:
+    """Return whether openings of this pair are allowed at all."""
+    return rank == 0 and ob.ready and not ob.halted and not pair.frozen and not pair.unwind and pair.armed
+
+
+def premium_holds(pair: PairState, window: Window) -> bool:
+    """Return whether the executable premium still pays: at or above the intent's floor, in its direction."""
+    intent = pair.intent
+    if intent is None or intent.min_premium_bp is None:
+        return True
+    stable, index = window.stable_usd, window.index_usd
+    if stable <= 0.0 or index <= 0.0 or not window.fresh:
+        return False
+    if pair.target > 0:
+        premium = window.hedge.bid * stable - window.lead.ask
+    else:
+        premium = window.lead.bid - window.hedge.ask * stable
+    return premium / index * 1e4 >= intent.min_premium_bp
+
+
+def clip_lots(window: Window, x: Execution, buying: bool) -> Decimal:
+    """Return the largest clip: configured lots, and a share of the depth shown on both books (>= 1 lot if any)."""
+    lead_depth = sum(size for _, size in window.lead.levels(buying))
+    hedge_depth = sum(size for _, size in window.hedge.levels(not buying))
+    if window.hedge_terms.inverse:
+        hedge_depth /= max(window.hedge.mid, 1.0)
+    hedge_as_lots = hedge_depth * window.hedge_unit / window.lead_unit
+    depth = min(lead_depth, hedge_as_lots)
+    if depth < 1.0:
+        return ZERO
+    return Decimal(max(1, min(x.clip_lots, int(depth * x.clip_depth_share))))
+
+
+def _withdraw_reason(
+    ob: Obligations, pair: PairState, window: Window, x: Execution, order: Order, gap: Decimal, rank: int
+) -> str:
+    """Return why a live lead order should be cancelled, "" to leave it."""
+    spec = order.spec
+    if spec.tif is TimeInForce.IOC:
+        return "kill" if rank >= CANCEL else ""
+    if gap * spec.side.sign <= 0:
+        return "target changed"
+    if not may_open(ob, pair, rank):
+        return "openings stopped"
+    if not premium_holds(pair, window):
+        return "edge gone"
+    if ob.now - order.sent_ns >= x.passive_ns:
+        return "rested too long"
+    touch = window.lead.bid if spec.side is Side.BUY else window.lead.ask
+    if (touch - float(spec.limit)) * spec.side.sign > 0:
+        return "repriced"
+    return ""

@@ -1,0 +1,71 @@
+"""The seams to the outside: one small protocol each, so that a fake is a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from bot.model.command import Command
+from bot.model.event import Event, Observation
+from bot.model.ids import InstrumentId, VenueId
+from bot.model.intent import PairIntent
+from bot.model.view import View
+
+Emit = Callable[[Event], None]
+"""Hand an event to the loop; it gets its seq when the loop takes it."""
+
+
+class Venue(Protocol):
+    """One counterparty. Everything it has to say comes back as events through `emit`, never as a return value."""
+
+    @property
+    def venue(self) -> VenueId: ...
+
+    def start(self, emit: Emit) -> None:
+        """Connect; report VenueStatus."""
+
+    def send(self, command: Command, now_ns: int) -> None:
+        """Hand over one command. Must not block and must not raise for an unanswered send."""
+
+    def stop(self) -> None:
+        """Disconnect and release what is held."""
+
+
+class Journal(Protocol):
+    """Durable, ordered record of events."""
+
+    def append(self, seq: int, events: Sequence[Event]) -> None:
+        """Make the events of one step durable, or raise JournalError."""
+
+    def emergency(self, seq: int, events: Sequence[Event]) -> None:
+        """Record events in the preallocated emergency file, or raise JournalError."""
+
+
+class Tape(Protocol):
+    """Bulk record of observations; losing it never halts."""
+
+    def record(self, seq: int, event: Observation) -> None:
+        """Keep one observation."""
+
+
+class SessionSource(Protocol):
+    """Tells when an instrument can trade."""
+
+    def is_open(self, instrument: InstrumentId, now_ns: int) -> tuple[bool, int]:
+        """Return whether it trades at `now_ns` and until when that answer holds."""
+
+    def trade_date(self, now_ns: int) -> tuple[str, int]:
+        """Return the trade date that a trade at `now_ns` carries and until when that answer holds."""
+
+
+class Strategy(Protocol):
+    """A strategy as values and two functions. Memory is a msgspec Struct: encode, decode, continue = same."""
+
+    id: str
+
+    def start(self, params: Any, history: Sequence[Event]) -> msgspec.Struct: ...
+
+    def on_event(self, memory: Any, view: View, event: Event) -> PairIntent | None:
+        """O(1); changes only `memory`; None means no new wish."""
