@@ -1,0 +1,26 @@
+"""Expiry against the BRR: the mean of twelve medians, and the delta that melts while it is computed (case G10).
+
+Source: CF Benchmarks BRR methodology: twelve five-minute volume-weighted medians over 15:00-16:00 London.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+PARTITIONS = 12
+
+
+def fixing_price(medians: Sequence[float]) -> float:
+    """Return the settlement price, the mean of twelve medians rounded to a cent. Raises ValueError otherwise."""
+    if len(medians) != PARTITIONS:
+        raise ValueError(f"a fixing needs {PARTITIONS} medians, not {len(medians)}")
+    return round(sum(medians) / PARTITIONS, 2)
+
+
+def delta_left(now_ns: int, window: tuple[int, int]) -> float:
+    """Return the share of the CME delta still alive: 1 before the window, melting by twelfths, 0 after it."""
+    start, end = window
+    if now_ns < start:
+        return 1.0
+    done = (now_ns - start) * PARTITIONS // (end - start)
+    return max(0, PARTITIONS - done) / PARTITIONS

@@ -1,0 +1,1 @@
+"""Strategies and indicators, pure: one module per family, each usable alone."""
