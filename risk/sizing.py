@@ -1,0 +1,54 @@
+"""Sizing: integer lots by risk, depth, what can be exited in time, and the pair's cap (worked case G7)."""
+
+from __future__ import annotations
+
+from risk.limits import Limits
+from risk.request import LegState, Opening
+from risk.verdict import Rule
+
+
+def lots_for_risk(
+    equity_usd: float, risk_share: float, stop_usd: float, slippage_usd: float, unit: float
+) -> int:
+    """Return the whole lots whose loss at the stop, slippage included, is at most `risk_share` of equity.
+
+    stop_usd and slippage_usd: per coin. unit: coins per lot.
+
+    >>> lots_for_risk(500_000, 0.01, 700, 10, 0.1)
+    70
+    """
+    return int(equity_usd * risk_share / (stop_usd + slippage_usd) / unit)
+
+
+def by_risk(x: Opening, limits: Limits) -> int:
+    """Return the lots that 1 % of NAV allows at the spread stop."""
+    stop = limits.spread_stop_bp * 1e-4 * x.index_usd
+    slip = limits.stop_slippage_bp * 1e-4 * x.index_usd
+    return lots_for_risk(x.desk.nav_usd, limits.risk_share, stop, slip, float(x.lead.terms.unit))
+
+
+def by_cap(x: Opening, limits: Limits) -> int:
+    """Return the pair's cap in lead lots."""
+    return limits.pair_lots_max
+
+
+def by_exit(x: Opening, limits: Limits) -> int:
+    """Return the lots that a share of the touch, refreshed every exit_refresh_s, lets out within exit_s."""
+    refreshes = limits.exit_s / limits.exit_refresh_s
+    lead = _depth_coins(x.lead, x.direction < 0)
+    hedge = _depth_coins(x.hedge, x.direction > 0)
+    coins = min(lead, hedge) * limits.exit_depth_share * refreshes
+    return int(min(coins / float(x.lead.terms.unit), 1e9))
+
+
+def _depth_coins(leg: LegState, asks: bool) -> float:
+    """Return the coins shown on one side of a leg."""
+    levels = leg.asks if asks else leg.bids
+    unit = float(leg.terms.unit)
+    if leg.terms.inverse:
+        return sum(size * unit / price for price, size in levels if price > 0.0)
+    return sum(size for _, size in levels) * unit
+
+
+CAPS = ((Rule.RISK_PER_TRADE, by_risk), (Rule.PAIR_CAP, by_cap), (Rule.EXITABLE, by_exit))
+"""Rules that shrink instead of refusing."""
