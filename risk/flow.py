@@ -5,7 +5,7 @@ from __future__ import annotations
 from bot.model.instrument import Instrument, notional
 from bot.model.order import OrderSpec
 from risk.limits import Limits
-from risk.request import DeskState, Opening
+from risk.request import Opening
 from risk.verdict import Refusal, Rule
 
 

@@ -41,11 +41,8 @@ def round_trip(direction: int) -> tuple[dict[str, float], float]:
         wallet.add(-amount, at.stable)
         usdt -= amount
 
-    for leg, coins, price, mid, at in (
-        (Leg.LEAD, n, 70_505.0, 70_500.0, start),
-        (Leg.HEDGE, -n, 71_490.0, 71_500.0, start),
-    ):
-        wallet.add(pair.fill(leg, coins, price, mid, at) if leg is Leg.HEDGE else 0.0, at.stable)
+    pair.fill(Leg.LEAD, n, 70_505.0, 70_500.0, start)
+    wallet.add(pair.fill(Leg.HEDGE, -n, 71_490.0, 71_500.0, start), start.stable)
     pair.fee(60.0, "USD", start)
     perp_fee(2 * 71_490 * 0.0005, start)
     for amount, stable, day in ((71.0, 0.9990, 1.0), (-16.848, 0.9985, 2.0), (13.96, 1.0001, 3.0)):

@@ -51,7 +51,7 @@ def test_lines_sum_to_change_of_equity(plan: list[tuple[str, tuple[float, ...], 
     first = Marks(0, 70_000.0, 70_500.0, 1.0, 70_000.0, 70_300.0)
     pairs = (PairAttribution(MBT, PERP), PairAttribution(MBT, PERP))
     wallet, desk, gross = WalletAttribution(50_000.0, 1.0), Desk(), 150_000.0
-    last = first
+    last, opening = first, desk.equity(first)
     for ts, (kind, values, lots, at, decided, which) in enumerate(plan, 1):
         last = Marks(ts, *values)
         pair = pairs[which]
@@ -85,5 +85,5 @@ def test_lines_sum_to_change_of_equity(plan: list[tuple[str, tuple[float, ...], 
         pair.mark(last)
     wallet.mark(last.stable)
     lines = sum(pair.total() for pair in pairs) + wallet.line
-    residual = desk.equity(last) - desk.equity(first) - lines
+    residual = desk.equity(last) - opening - lines
     assert abs(residual) < 1e-6 * gross, f"residual {residual} of gross {gross}: {plan}"
