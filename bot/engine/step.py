@@ -1,0 +1,280 @@
+"""The engine: one event in, what was decided and what should be sent out. Synchronous, no clock, no I/O.
+
+A quote only moves a book, feeds the strategies of its pairs and costs the monitors a comparison; everything else
+folds into obligations and lets monitors, supervision and planner react.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from bot.engine import assess, fold, supervise
+from bot.engine.obligations import Obligations, PairState
+from bot.engine.observations import NEVER, Session, Window, read
+from bot.engine.pair import Action, Ask, Execution, hedge_gap, lead_tradable, plan
+from bot.engine.watch import Watch
+from bot.model import event as ev
+from bot.model.command import Cancel, Command, Submit
+from bot.model.event import Severity
+from bot.model.ids import InstrumentId, client_id
+from bot.model.instrument import Instrument
+from bot.model.intent import PairIntent
+from bot.model.market import Book
+from bot.model.order import OrderSpec
+from bot.model.ports import SessionSource
+from risk import flow, gate
+from risk.limits import Limits
+from risk.verdict import Refusal, Rule
+
+REFUSAL_HOLD_NS = 1_000_000_000
+"""A refused opening is not judged again within this time: the answer would be the same and the journal longer."""
+
+PRICE_MAX = 1e12
+
+
+class Step(msgspec.Struct, frozen=True, gc=False):
+    """What one event led to: decisions to journal, then commands to dispatch."""
+
+    events: tuple[ev.Event, ...] = ()
+    commands: tuple[Command, ...] = ()
+
+
+NOTHING = Step()
+
+
+class PairLoop:
+    """Everything one pair needs at run time: its state, window, strategy and monitors."""
+
+    __slots__ = ("memory", "on_event", "refused_ns", "state", "watch", "window")
+
+    def __init__(self, state: PairState, window: Window, on_event: Callable[..., PairIntent | None], memory: Any):
+        self.state = state
+        self.window = window
+        self.on_event = on_event
+        self.memory = memory
+        self.watch = Watch()
+        self.refused_ns = 0
+
+
+class Engine:
+    """Owns both halves of the state. `due_ns` is when it next wants a Timer."""
+
+    def __init__(
+        self, ob: Obligations, terms: dict[InstrumentId, Instrument], sessions: SessionSource,
+        strategies: dict[str, tuple[Callable[..., PairIntent | None], Any]], limits: Limits, execution: Execution,
+        stable_of: dict[str, InstrumentId],
+    ) -> None:  # fmt: skip
+        self.ob = ob
+        self.terms = terms
+        self.sessions = sessions
+        self.limits = limits
+        self.x = execution
+        self.books = {i: Book(i) for i in terms}
+        self.desk = assess.Desk(terms, self.books, stable_of)
+        opens = {i: Session(i, sessions) for i in terms}
+        ages = (int(limits.lead_age_s_max * 1e9), int(limits.hedge_age_s_max * 1e9))
+        self.loops = [
+            PairLoop(p, Window(p, terms, self.books, opens, ages), *strategies[p.terms.strategy])
+            for p in ob.pairs.values()
+        ]
+        self._of = {
+            i: (b, tuple(x for x in self.loops if i in (x.state.terms.lead, x.state.terms.hedge)))
+            for i, b in self.books.items()
+        }
+        self._events: list[ev.Event] = []
+        self._commands: list[Command] = []
+        self._day_until_ns = 0
+        self.due_ns = 0
+
+    def step(self, event: ev.Event) -> Step:
+        """Take one event and return what it led to."""
+        kind = type(event)
+        if kind is ev.Quote:
+            return self._on_quote(event)  # type: ignore[arg-type]
+        if kind is ev.MarkPrice or kind is ev.FundingRate:
+            self._observe(event)  # type: ignore[arg-type]
+            return NOTHING
+        fold.apply(self.ob, self.terms, event)
+        if kind is ev.VenueSnapshot:
+            supervise.reconcile(self.ob, event, self._emit)  # type: ignore[arg-type]
+        elif kind is ev.OrderFilled:
+            self._adopt(event)  # type: ignore[arg-type]
+        return self._react()
+
+    def _on_quote(self, q: ev.Quote) -> Step:
+        """Move a book; ask its strategies; compare stop levels."""
+        bid, ask = q.bid, q.ask
+        book, loops = self._of[q.instrument]
+        if not 0.0 < bid <= ask < PRICE_MAX:  # NaN fails every comparison
+            book.bid_size = book.ask_size = 0.0
+            return NOTHING
+        now = q.ts
+        self.ob.now = now
+        book.ts = now
+        book.venue_ts = q.venue_ts
+        book.bid = bid
+        book.ask = ask
+        book.bid_size = q.bid_size
+        book.ask_size = q.ask_size
+        book.mid = 0.5 * (bid + ask)
+        acted = False
+        for loop in loops:
+            window = loop.window
+            window.now = now
+            intent = loop.on_event(loop.memory, window, q)
+            if intent is not None and self._wish(loop, intent):
+                acted = True
+            if loop.watch.active:
+                stop = loop.watch.on_quote(window, self.limits)
+                if stop is not None and loop.state.target != 0:
+                    self._stop(loop, stop)
+                    acted = True
+                if self.due_ns == NEVER:
+                    self.due_ns = now + self.x.timer_ns
+        return self._react() if acted else NOTHING
+
+    def _observe(self, event: ev.MarkPrice | ev.FundingRate) -> None:
+        """Note a mark or a funding estimate."""
+        self.ob.now = event.ts
+        book = self.books[event.instrument]
+        if isinstance(event, ev.MarkPrice):
+            book.mark, book.index, book.mark_ts = event.mark, event.index, event.ts
+        else:
+            book.funding_rate, book.funding_interval_s = event.rate, event.interval_s
+            book.funding_stamp_ns, book.funding_cap, book.funding_ts = event.stamp_ns, event.cap, event.ts
+
+    def _emit(self, event: ev.Event) -> None:
+        """Decide something: it is folded at once and journalled before any command leaves."""
+        fold.apply(self.ob, self.terms, event)
+        self._events.append(event)
+
+    def _wish(self, loop: PairLoop, intent: PairIntent) -> bool:
+        """Judge an intent; return whether anything was decided. Reductions pass, openings meet the gate."""
+        pair, now = loop.state, self.ob.now
+        if intent.target_lead == pair.target:
+            return False
+        held = pair.lead.qty
+        if abs(intent.target_lead) <= abs(held) and intent.target_lead * held >= 0:
+            self._emit(ev.TargetSet(ts=now, pair=pair.terms.id, intent=intent, target_lead=intent.target_lead))
+            return True
+        if now - loop.refused_ns < REFUSAL_HOLD_NS or not pair.armed:
+            return False
+        verdict = gate.review(assess.opening(self.ob, pair, loop.window, self.desk, intent), self.limits)
+        if isinstance(verdict, Refusal):
+            loop.refused_ns = now
+            self._emit(ev.Refused(ts=now, pair=pair.terms.id, rule=verdict.rule, observed=verdict.observed, limit=verdict.limit))
+            return True
+        sign = 1 if intent.target_lead > 0 else -1
+        self._emit(ev.TargetSet(ts=now, pair=pair.terms.id, intent=intent, target_lead=pair.lead.qty * 0 + sign * verdict.lots))
+        return True
+
+    def _stop(self, loop: PairLoop, why: Refusal) -> None:
+        pair = loop.state.terms.id
+        self._emit(ev.StopTripped(ts=self.ob.now, pair=pair, rule=why.rule, observed=why.observed, limit=why.limit))
+        self._alert(Severity.WARN, f"stop.{why.rule}", f"{pair}: {why.observed:.2f} against {why.limit:.2f}; closing")
+
+    def _alert(self, severity: Severity, code: str, text: str) -> None:
+        self._emit(ev.Alert(ts=self.ob.now, severity=severity, code=code, text=text))
+
+    def _adopt(self, fill: ev.OrderFilled) -> None:
+        """Assign what a venue took by force to the only pair it can belong to; anything else stays quarantined."""
+        owners = [p for p in self.ob.pairs.values() if fill.instrument in (p.terms.lead, p.terms.hedge)]
+        held = self.ob.silos[fill.venue].unallocated.get(fill.instrument)
+        if held and fill.client_id == "" and fill.reason in ("liquidation", "adl") and len(owners) == 1:
+            self._emit(ev.Allocated(ts=self.ob.now, pair=owners[0].terms.id, instrument=fill.instrument, qty=held, price=fill.price, exec_id=fill.exec_id))
+            self._alert(Severity.CRIT, f"venue.{fill.reason}", f"{fill.venue} took {held} {fill.instrument}")
+
+    def _react(self) -> Step:
+        """Let day change, supervision, monitors and planner act on what is known now."""
+        ob = self.ob
+        if ob.started:
+            self._day()
+            supervise.orders(ob, self.x, self._emit, self._commands)
+            supervise.venues(ob, self.x, self._commands)
+            for loop in self.loops:
+                loop.window.now = ob.now
+                loop.watch.arm(loop.state, loop.window, self.limits)
+                if loop.watch.active:
+                    self._monitor(loop)
+                for action in plan(ob, loop.state, loop.window, self.x):
+                    self._act(loop, action)
+        self.due_ns = self._next_due()
+        if not self._events and not self._commands:
+            return NOTHING
+        if any(isinstance(c, Submit) for c in self._commands):
+            self._events.insert(0, ev.BooksRead(ts=ob.now, books=tuple(read(b) for b in self.books.values())))
+        step = Step(tuple(self._events), tuple(self._commands))
+        self._events.clear()
+        self._commands.clear()
+        return step
+
+    def _day(self) -> None:
+        """Open a trade date: daily loss counts from here."""
+        if self.ob.now < self._day_until_ns:
+            return
+        label, self._day_until_ns = self.sessions.trade_date(self.ob.now)
+        if label != self.ob.trade_date:
+            nav = assess.nav_usd(self.ob, self.desk)
+            self._emit(ev.DayStarted(ts=self.ob.now, trade_date=label, nav_usd=nav, peak_usd=max(nav, self.ob.peak_usd)))
+
+    def _monitor(self, loop: PairLoop) -> None:
+        """Run the slow rules of an open pair: stops, margin, funding budget, unhedged budget and ladder's end."""
+        ob, pair, now = self.ob, loop.state, self.ob.now
+        ended, unhedged = loop.watch.slow(ob, pair, loop.window, self.desk, self.limits)
+        if ended is not None and pair.target != 0:
+            self._stop(loop, ended)
+        if unhedged is not None and not pair.frozen:
+            self._emit(ev.Frozen(ts=now, pair=pair.terms.id, on=True, reason=unhedged.rule))
+            self._alert(Severity.CRIT, "pair.unhedged", f"{pair.terms.id}: {unhedged.rule} {unhedged.observed:.1f} over {unhedged.limit:.1f}")
+        elif pair.frozen in (Rule.UNHEDGED_TIME, Rule.UNHEDGED_USD_S) and loop.watch.since_ns == 0 and pair.hedge_order is None:
+            self._emit(ev.Frozen(ts=now, pair=pair.terms.id, on=False, reason="hedged again"))
+        gap = hedge_gap(pair, loop.window)
+        if pair.unwind and gap == 0:
+            self._emit(ev.UnwindSet(ts=now, pair=pair.terms.id, on=False, reason="hedged"))
+        elif not pair.unwind and gap != 0 and pair.hedge_attempts >= self.x.hedge_attempts and pair.hedge_order is None and lead_tradable(ob, loop.window):
+            self._emit(ev.UnwindSet(ts=now, pair=pair.terms.id, on=True, reason=f"{pair.hedge_attempts} hedge attempts failed"))
+
+    def _act(self, loop: PairLoop, action: Action) -> None:
+        """Turn a planned action into a durable intent and a command, or into a refusal."""
+        ob, now = self.ob, self.ob.now
+        if not isinstance(action, Ask):
+            spec = ob.orders[action.client_id].spec
+            self._emit(ev.CancelIntended(ts=now, client_id=action.client_id, reason=action.reason))
+            self._commands.append(Cancel(spec.venue, spec.instrument, spec.client_id))
+            return
+        window = loop.window
+        terms, book = (window.lead_terms, window.lead) if action.leg == "lead" else (window.hedge_terms, window.hedge)
+        spec = OrderSpec(
+            client_id=client_id(ob.mode, ob.run, action.purpose, ob.next_order), pair=window.pair, venue=terms.venue,
+            instrument=terms.id, side=action.side, qty=action.qty, limit=action.limit, tif=action.tif,
+            purpose=action.purpose, reduce_only=action.reduce_only,
+        )  # fmt: skip
+        others = tuple(s for s in (ob.orders[c].spec for c in ob.live) if s.instrument == terms.id and s.side is not spec.side)
+        refusal = flow.collar(spec, terms, book.bid, book.ask, others, action.opening, len(self.desk.sent), self.limits)
+        if refusal is not None:
+            if now - loop.refused_ns >= REFUSAL_HOLD_NS:
+                loop.refused_ns = now
+                self._emit(ev.Refused(ts=now, pair=window.pair, rule=refusal.rule, observed=refusal.observed, limit=refusal.limit))
+            return
+        self._emit(ev.OrderIntended(ts=now, order=spec, lead_mid=window.lead.mid, hedge_mid=window.hedge.mid, stable=window.stable_usd, index_usd=window.index_usd))
+        self.desk.sent.append(now)
+        if action.opening:
+            self.desk.openings.append(now)
+        self._commands.append(Submit(spec))
+
+    def _next_due(self) -> int:
+        """Return the earliest time at which something must be looked at without a new event."""
+        ob, due = self.ob, NEVER
+        for c in ob.live:
+            due = min(due, supervise.deadline_ns(ob.orders[c], self.x))
+        for loop in self.loops:
+            due = min(due, loop.watch.due_ns(ob.now, self.x.timer_ns))
+            if loop.state.lead.qty != 0 or loop.state.target != 0:
+                due = min(due, ob.now + self.x.timer_ns)
+        for silo in ob.silos.values():
+            if silo.up:
+                due = min(due, silo.asked_ns + (self.x.snapshot_every_ns if silo.reconciled else self.x.query_every_ns))
+        return max(due, ob.now + 1)
