@@ -51,7 +51,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     broker_cap_share: float = 0.70
     perp_cap_share: float = 0.50
     stable_cap_share: float = 0.80
-    default_loss_share: float = 0.60
+    default_loss_share: float = 0.75
     default_move_share: float = 0.10
     # hedge
     unhedged_coins_max: float = 0.05

@@ -259,7 +259,10 @@ class Engine:
                 loop.refused_ns = now
                 self._emit(ev.Refused(ts=now, pair=window.pair, rule=refusal.rule, observed=refusal.observed, limit=refusal.limit))
             return
-        self._emit(ev.OrderIntended(ts=now, order=spec, lead_mid=window.lead.mid, hedge_mid=window.hedge.mid, stable=window.stable_usd, index_usd=window.index_usd))
+        self._emit(
+            ev.OrderIntended(ts=now, order=spec, lead_mid=window.lead.mid, hedge_mid=window.hedge.mid,
+                             stable=window.stable_usd, index_usd=window.index_usd)
+        )  # fmt: skip
         self.desk.sent.append(now)
         if action.opening:
             self.desk.openings.append(now)

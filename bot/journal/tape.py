@@ -21,7 +21,7 @@ import msgspec
 from bot.model.errors import DataError
 from bot.model.event import Observation
 
-CHUNK_EVENTS = 4096
+CHUNK_EVENTS = 1024
 
 _HEAD = struct.Struct("<4sIIqqq")
 """magic, crc of the rest, payload length, seq of the previous chunk's end, first seq, last seq."""
@@ -197,6 +197,6 @@ def _tail(path: Path) -> tuple[int, int]:
     if not path.exists() or not path.stat().st_size:
         return 0, 0
     end, link = 0, _BROKEN
-    for _, end, magic, _, _, last, _ in _located(path):
+    for _, end, magic, _, _, last, _ in _located(path):  # noqa: B007
         link = last if magic == _CLEAN else _BROKEN
     return end, link

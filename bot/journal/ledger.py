@@ -1,0 +1,213 @@
+"""Project journal events into the ledger tables, behind a watermark that moves in the same transaction.
+
+The accounting itself is bot.journal.accounts; here its postings become rows. The ledger may lag or be rebuilt: it is
+derived, so its connections sync less strictly than the journal's and its transactions are short, because SQLite has
+one writer and an intent must never wait long for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, Table, and_, create_engine, delete, event, insert, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from bot.journal import codec, tables
+from bot.journal.accounts import BOOKED_KINDS, Accounts, FillPosting, FundingPosting, Posting, Trade
+from bot.model import event as ev
+from bot.model.errors import JournalError
+from bot.model.ids import InstrumentId
+from bot.model.instrument import Instrument
+
+CHUNK_EVENTS = 200
+"""Events per transaction."""
+
+_NAME = "ledger"
+
+Row = dict[str, Any]
+
+
+def ledger_engine(path: Path) -> Engine:
+    """Return an engine on the journal's database file for projections and reports."""
+    engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": 1.0})
+
+    @event.listens_for(engine, "connect")
+    def _relax(connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+    return engine
+
+
+class Ledger:
+    """Writes what happened into SQL. `terms` must name every instrument that events mention."""
+
+    def __init__(self, engine: Engine, terms: Mapping[InstrumentId, Instrument]) -> None:
+        self._engine = engine
+        self._terms = terms
+        self._accounts: Accounts | None = None
+        self._watermark = 0
+
+    def watermark(self) -> int:
+        """Return the seq up to which, inclusive, events are in the ledger."""
+        with self._engine.connect() as connection:
+            found = connection.execute(
+                select(tables.WATERMARK.c.seq).where(tables.WATERMARK.c.name == _NAME)
+            ).scalar()
+        return int(found or 0)
+
+    def project(self, rows: Iterable[tuple[int, int, ev.Event]]) -> int:
+        """Book the rows (seq, n, event) beyond the watermark, whole steps at a time, and return the new watermark.
+
+        Raises JournalError if the database refuses; what was committed stays and the next call continues there.
+        """
+        try:
+            accounts = self._accounts
+            if accounts is None:
+                accounts = self._accounts = self._refold()
+            batch: list[tuple[int, int, ev.Event]] = []
+            for row in rows:
+                if row[0] <= self._watermark:
+                    continue
+                if len(batch) >= CHUNK_EVENTS and row[0] != batch[-1][0]:
+                    self._write(accounts, batch)
+                    batch = []
+                batch.append(row)
+            if batch:
+                self._write(accounts, batch)
+        except BaseException as error:
+            self._accounts = None  # it may be ahead of the tables: the next call folds it again
+            if isinstance(error, SQLAlchemyError):
+                raise JournalError(f"ledger: {error}") from error
+            raise
+        return self._watermark
+
+    def rebuild(self) -> None:
+        """Empty the ledger; the next `project` from seq 0 writes equal rows."""
+        with self._engine.begin() as connection:
+            for table in tables.LEDGER:
+                connection.execute(delete(table))
+        self._accounts = None
+
+    def _refold(self) -> Accounts:
+        """Return the books as of the watermark, folded from the journal in the same database."""
+        accounts = Accounts(self._terms)
+        self._watermark = self.watermark()
+        if self._watermark:
+            journal = tables.JOURNAL.c
+            query = (
+                select(journal.seq, journal.n, journal.body)
+                .where(journal.seq <= self._watermark, journal.kind.in_(BOOKED_KINDS))
+                .order_by(journal.seq, journal.n)
+            )
+            with self._engine.connect() as connection:
+                for seq, n, body in connection.execute(query):
+                    accounts.fold(codec.decode(seq, n, body))
+        return accounts
+
+    def _write(self, accounts: Accounts, batch: list[tuple[int, int, ev.Event]]) -> None:
+        """Fold one batch and commit its rows together with the watermark."""
+        page = _Page()
+        for seq, n, happened in batch:
+            if isinstance(happened, ev.DayStarted):
+                page.close_day(accounts)
+            for posting in accounts.fold(happened):
+                page.post(seq, n, posting)
+            page.touch_order(accounts, happened)
+        page.close_day(accounts)
+        for trade in accounts.trades.values():
+            page.trade(trade)
+        page.put(tables.WATERMARK, {"name": _NAME, "seq": batch[-1][0]})
+        with self._engine.begin() as connection:
+            page.write(connection)
+        self._watermark = batch[-1][0]
+
+
+class _Page:
+    """Rows of one transaction by table and primary key: the last version of a row is the one written."""
+
+    def __init__(self) -> None:
+        self._rows: dict[Table, dict[tuple[Any, ...], Row]] = {}
+
+    def put(self, table: Table, row: Row) -> None:
+        """Write `row`, replacing the row with the same key."""
+        key = tuple(row[column.name] for column in table.primary_key.columns)
+        self._rows.setdefault(table, {})[key] = row
+
+    def post(self, seq: int, n: int, posting: Posting) -> None:
+        """Turn one posting into rows."""
+        if isinstance(posting, FillPosting):
+            self._fill(seq, posting)
+        elif isinstance(posting, FundingPosting):
+            paid = posting.paid
+            self.put(tables.FUNDING, {
+                "venue": paid.venue, "instrument": paid.instrument, "stamp_ns": paid.stamp_ns, "pair": posting.pair,
+                "ts": paid.ts, "amount": posting.amount, "currency": paid.currency,
+            })  # fmt: skip
+        elif isinstance(posting, ev.CashBooked):
+            self.put(tables.CASH, {
+                "venue": posting.venue, "ref": posting.ref, "ts": posting.ts, "kind": posting.kind,
+                "amount": posting.amount, "currency": posting.currency,
+            })  # fmt: skip
+        elif isinstance(posting, ev.Allocated):
+            self.put(tables.ALLOCATIONS, {
+                "seq": seq, "n": n, "ts": posting.ts, "pair": posting.pair, "instrument": posting.instrument,
+                "qty": posting.qty, "price": posting.price, "exec_id": posting.exec_id,
+            })  # fmt: skip
+        else:
+            self.trade(posting)
+
+    def trade(self, trade: Trade) -> None:
+        """Write one trade, a row for each currency it touched."""
+        for currency, line in trade.lines.items():
+            self.put(tables.TRADES, {
+                "pair": trade.pair, "number": trade.number, "currency": currency, "opened_ns": trade.opened_ns,
+                "closed_ns": trade.closed_ns, "realised": line.realised, "fees": line.fees, "funding": line.funding,
+            })  # fmt: skip
+
+    def touch_order(self, accounts: Accounts, happened: ev.Event) -> None:
+        """Write the order an event is about, as it now stands."""
+        client_id = (
+            happened.order.client_id
+            if isinstance(happened, ev.OrderIntended)
+            else getattr(happened, "client_id", "")
+        )
+        record = accounts.orders.get(client_id)
+        if record is None:
+            return
+        spec = record.spec
+        self.put(tables.ORDERS, {
+            "client_id": client_id, "pair": spec.pair, "venue": spec.venue, "instrument": spec.instrument,
+            "side": spec.side.value, "qty": spec.qty, "limit_price": spec.limit, "tif": spec.tif.value,
+            "purpose": spec.purpose.value, "sent_ns": record.sent_ns, "filled": record.filled,
+            "outcome": record.outcome.value if record.outcome else "", "reason": record.reason,
+            "venue_order_id": record.venue_order_id, "ended_ns": record.ended_ns,
+        })  # fmt: skip
+
+    def close_day(self, accounts: Accounts) -> None:
+        """Write the balances of the current trade date."""
+        for (venue, currency), b in accounts.balances.items():
+            self.put(tables.EQUITY, {
+                "trade_date": accounts.trade_date, "venue": venue, "currency": currency, "opening": b.opening,
+                "realised": b.realised, "fees": b.fees, "funding": b.funding, "cash": b.cash, "closing": b.closing,
+            })  # fmt: skip
+
+    def write(self, connection: Connection) -> None:
+        """Replace every row by key, table by table."""
+        for table, rows in self._rows.items():
+            keys = list(table.primary_key.columns)
+            for key in rows:
+                connection.execute(
+                    delete(table).where(and_(*(column == part for column, part in zip(keys, key, strict=True))))
+                )
+            connection.execute(insert(table), list(rows.values()))
+
+    def _fill(self, seq: int, posting: FillPosting) -> None:
+        fill = posting.fill
+        self.put(tables.FILLS, {
+            "venue": fill.venue, "exec_id": fill.exec_id, "seq": seq, "ts": fill.ts, "client_id": fill.client_id,
+            "pair": posting.pair, "instrument": fill.instrument, "side": fill.side.value, "qty": fill.qty,
+            "price": fill.price, "fee": fill.fee, "fee_currency": fill.fee_currency, "realised": posting.realised,
+            "currency": posting.currency, "maker": int(fill.maker), "reason": fill.reason,
+        })  # fmt: skip

@@ -1,0 +1,1 @@
+"""Schema revisions, one module each, in the order of their numbers."""
