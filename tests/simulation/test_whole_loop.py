@@ -98,7 +98,7 @@ def test_terminal_report_before_its_fill() -> None:
     world = World()
     world.end_first = True
     world.wish.target = Decimal(10)
-    world.run(1)
+    world.run(5)
     assert len([s for s in world.sent if s.venue == "cme"]) == 1 and not world.pair.lead.qty
     world.end_first = False
     for fill in world.delayed:
