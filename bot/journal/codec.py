@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -19,7 +20,7 @@ Row = tuple[int, int, int, str, bytes]
 """(seq, n, ts, kind, body): n counts the events of one step, kind is the event's type, body its JSON."""
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Event).decode
+_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Event)
 
 
 def encode(seq: int, events: Sequence[Event]) -> list[Row]:
@@ -38,7 +39,8 @@ def encode(seq: int, events: Sequence[Event]) -> list[Row]:
 def decode(seq: int, n: int, body: bytes) -> Event:
     """Return the event of one row. Raises JournalError naming the row if it is not one of ours."""
     try:
-        return _decode(body)
+        event: Event = _decoder.decode(body)
+        return event
     except msgspec.MsgspecError as error:
         raise JournalError(f"journal row seq {seq} n {n} cannot be read: {error}: {body[:200]!r}") from error
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Table, and_, create_engine, delete, event, insert, select
+from sqlalchemy import URL, Connection, Engine, Table, and_, bindparam, create_engine, delete, event, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.journal import codec, tables
@@ -58,8 +58,9 @@ class Ledger:
         return int(found or 0)
 
     def project(self, rows: Iterable[tuple[int, int, ev.Event]]) -> int:
-        """Book the rows (seq, n, event) beyond the watermark, whole steps at a time, and return the new watermark.
+        """Book the rows (seq, n, event) beyond the watermark and return the new watermark.
 
+        `rows` must hold whole steps, as a journal's `read` gives them: the watermark passes a seq once.
         Raises JournalError if the database refuses; what was committed stays and the next call continues there.
         """
         try:
@@ -196,11 +197,10 @@ class _Page:
     def write(self, connection: Connection) -> None:
         """Replace every row by key, table by table."""
         for table, rows in self._rows.items():
-            keys = list(table.primary_key.columns)
-            for key in rows:
-                connection.execute(
-                    delete(table).where(and_(*(column == part for column, part in zip(keys, key, strict=True))))
-                )
+            columns = list(table.primary_key.columns)
+            same_key = and_(*(column == bindparam(f"key_{column.name}") for column in columns))
+            keys = [{f"key_{column.name}": row[column.name] for column in columns} for row in rows.values()]
+            connection.execute(delete(table).where(same_key), keys)
             connection.execute(insert(table), list(rows.values()))
 
     def _fill(self, seq: int, posting: FillPosting) -> None:

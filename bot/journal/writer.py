@@ -68,8 +68,9 @@ class Writer:
         if stalled or not job.gate.acquire(timeout=self._timeout_s):
             with self._mutex:
                 if not job.done:
-                    job.late = self._behind = True
+                    job.late = True
                     job.error = "an earlier commit is outstanding" if stalled else "commit is late"
+                    self._behind = self._behind or not stalled
         if job.error:
             raise JournalError(f"journal: {what} not confirmed within {self._timeout_s * 1e3:.0f} ms: {job.error}")
 
@@ -90,11 +91,15 @@ class Writer:
         self._connection.close()
 
     def _take(self, wait: float | None) -> None:
-        """Move the next job into `_pending`, waiting at most `wait` seconds for one."""
+        """Move what is queued now into `_pending`, waiting at most `wait` seconds for the first."""
         try:
-            job = self._queue.get(timeout=wait)
+            self._accept(self._queue.get(timeout=wait))
+            for _ in range(self._queue.qsize()):
+                self._accept(self._queue.get_nowait())
         except Empty:
             return
+
+    def _accept(self, job: Job | None) -> None:
         if job is None:
             self._stopping = True
         else:
@@ -103,31 +108,29 @@ class Writer:
     def _attempt(self) -> bool:
         """Commit everything pending in one transaction and answer the waiting; return whether nothing is left."""
         jobs = list(self._pending)
-        marked = [job for job in jobs if job.late and job.seq is not None]
-        overdue = list(self._overdue)
+        unconfirmed = {*self._overdue, *(job.seq for job in jobs if job.late and job.seq is not None)}
         try:
-            if jobs or overdue:
-                self._transact(jobs, overdue + [job.seq for job in marked if job.seq is not None])
+            if jobs or unconfirmed:
+                self._transact(jobs, unconfirmed)
         except sqlite3.Error as error:
             self._fail(jobs, f"{type(error).__name__}: {error}")
             return not (self._pending or self._overdue)
         with self._mutex:
             self._pending.clear()
-            self._overdue = [job.seq for job in jobs if job.late and job not in marked and job.seq is not None]
+            self._overdue = [j.seq for j in jobs if j.late and j.seq is not None and j.seq not in unconfirmed]
             self._behind = bool(self._overdue)
             for job in jobs:
                 job.done = True
                 job.gate.release()
         return not self._overdue
 
-    def _transact(self, jobs: list[Job], unconfirmed: list[int]) -> None:
+    def _transact(self, jobs: list[Job], unconfirmed: set[int]) -> None:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
             for job in jobs:
                 connection.executemany(job.sql, job.rows)
-            for seq in unconfirmed:
-                connection.execute(MARK_UNCONFIRMED, (seq,))
+            connection.executemany(MARK_UNCONFIRMED, [(seq,) for seq in unconfirmed])
             connection.execute("COMMIT")
         except sqlite3.Error:
             if connection.in_transaction:
