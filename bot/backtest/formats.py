@@ -70,7 +70,7 @@ class Bar(msgspec.Struct, frozen=True, gc=False):
 
 
 class Series(msgspec.Struct, frozen=True):
-    """A bar file as read: strictly increasing, every price positive and finite, low <= open, close <= high."""
+    """A bar file as read: strictly increasing, prices positive and finite, low <= open, close <= high."""
 
     path: str
     kind: SeriesKind
@@ -357,4 +357,4 @@ def _require_length(series: Series, holds: bool, rule: str) -> None:
 
 
 def _require_hourly(series: Series, role: str) -> None:
-    _require_length(series, HOUR_NS % series.bar_ns == 0, f"a {role} file must hold bars that divide one hour")
+    _require_length(series, HOUR_NS % series.bar_ns == 0, f"{role} bars must divide one hour")

@@ -129,9 +129,7 @@ class Accounts:
         found = {c: statement.get(c, ZERO) - booked.get(c, ZERO) for c in {*booked, *statement}}
         return {currency: amount for currency, amount in sorted(found.items()) if amount}
 
-    def equity_usd_est(
-        self, prices: Mapping[InstrumentId, float], usd: Mapping[str, float]
-    ) -> dict[VenueId, float]:
+    def equity_usd_est(self, prices: Mapping[InstrumentId, float], usd: Mapping[str, float]) -> dict[VenueId, float]:
         """Return each silo's equity in USD: cash and open profit at `prices` (quote currency) and `usd` (per unit).
 
         Raises KeyError naming an instrument held or a currency owned that has no price: unknown is not zero.

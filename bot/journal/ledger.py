@@ -52,9 +52,7 @@ class Ledger:
     def watermark(self) -> int:
         """Return the seq up to which, inclusive, events are in the ledger."""
         with self._engine.connect() as connection:
-            found = connection.execute(
-                select(tables.WATERMARK.c.seq).where(tables.WATERMARK.c.name == _NAME)
-            ).scalar()
+            found = connection.execute(select(tables.WATERMARK.c.seq).where(tables.WATERMARK.c.name == _NAME)).scalar()
         return int(found or 0)
 
     def project(self, rows: Iterable[tuple[int, int, ev.Event]]) -> int:
@@ -169,11 +167,7 @@ class _Page:
 
     def touch_order(self, accounts: Accounts, happened: ev.Event) -> None:
         """Write the order an event is about, as it now stands."""
-        client_id = (
-            happened.order.client_id
-            if isinstance(happened, ev.OrderIntended)
-            else getattr(happened, "client_id", "")
-        )
+        client_id = happened.order.client_id if isinstance(happened, ev.OrderIntended) else getattr(happened, "client_id", "")
         record = accounts.orders.get(client_id)
         if record is None:
             return

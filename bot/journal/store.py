@@ -26,9 +26,7 @@ CHECKPOINTS_KEPT = 3
 
 _SET_META = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 _SET_CHECKPOINT = "INSERT OR REPLACE INTO checkpoint (seq, body) VALUES (?, ?)"
-_DROP_CHECKPOINTS = (
-    "DELETE FROM checkpoint WHERE seq NOT IN (SELECT seq FROM checkpoint ORDER BY seq DESC LIMIT ?)"
-)
+_DROP_CHECKPOINTS = "DELETE FROM checkpoint WHERE seq NOT IN (SELECT seq FROM checkpoint ORDER BY seq DESC LIMIT ?)"
 
 Entry = tuple[int, int, Event]
 
@@ -44,9 +42,7 @@ class JournalReader:
 
     def read(self, from_seq: int = 0) -> Iterator[Entry]:
         """Yield (seq, n, event) from `from_seq` on, in order. See `unconfirmed` for intents never released."""
-        rows = self._connection.execute(
-            "SELECT seq, n, body FROM journal WHERE seq >= ? ORDER BY seq, n", (from_seq,)
-        )
+        rows = self._connection.execute("SELECT seq, n, body FROM journal WHERE seq >= ? ORDER BY seq, n", (from_seq,))
         for seq, n, body in rows:
             yield seq, n, codec.decode(seq, n, body)
 
@@ -62,9 +58,7 @@ class JournalReader:
 
     def last_seq(self) -> int:
         """Return the highest seq of any event or checkpoint, 0 for an empty journal."""
-        row = self._connection.execute(
-            "SELECT max(coalesce((SELECT max(seq) FROM journal), 0), coalesce((SELECT max(seq) FROM checkpoint), 0))"
-        ).fetchone()
+        row = self._connection.execute("SELECT max(coalesce((SELECT max(seq) FROM journal), 0), coalesce((SELECT max(seq) FROM checkpoint), 0))").fetchone()
         return int(row[0])
 
     def latest_checkpoint(self) -> tuple[int, bytes] | None:
@@ -252,9 +246,7 @@ def _lock_folder(folder: Path) -> int:
 def _connect(path: Path, timeout_s: float) -> sqlite3.Connection:
     """Open the write connection and check the file. Raises JournalError naming what is wrong."""
     try:
-        connection = sqlite3.connect(
-            path, timeout=timeout_s * BUSY_SHARE, isolation_level=None, check_same_thread=False
-        )
+        connection = sqlite3.connect(path, timeout=timeout_s * BUSY_SHARE, isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]

@@ -51,9 +51,7 @@ JOURNAL = Table(
     Column("body", LargeBinary, nullable=False),
     Column("confirmed", Integer, nullable=False, server_default=text("1")),
 )  # fmt: skip
-CHECKPOINT = Table(
-    "checkpoint", METADATA, *_whole("seq", key=True), Column("body", LargeBinary, nullable=False)
-)
+CHECKPOINT = Table("checkpoint", METADATA, *_whole("seq", key=True), Column("body", LargeBinary, nullable=False))
 META = Table("meta", METADATA, *_text("key", key=True), *_text("value"))
 
 WATERMARK = Table("watermark", METADATA, *_text("name", key=True), *_whole("seq"))

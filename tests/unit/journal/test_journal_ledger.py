@@ -45,9 +45,7 @@ def intended(ts: int, client_id: str, instrument: Instrument, side: Side, qty: s
     return ev.OrderIntended(ts=ts, order=spec, lead_mid=1.0, hedge_mid=1.0, stable=1.0, index_usd=1.0)
 
 
-def filled(
-    ts: int, client_id: str, instrument: Instrument, side: Side, qty: str, price: str, fee: str, exec_id: str = ""
-) -> ev.OrderFilled:
+def filled(ts: int, client_id: str, instrument: Instrument, side: Side, qty: str, price: str, fee: str, exec_id: str = "") -> ev.OrderFilled:
     """Return a fill; its execution id defaults to one made of time and order."""
     return ev.OrderFilled(
         ts=ts, venue=instrument.venue, client_id=client_id, instrument=instrument.id,
@@ -93,9 +91,7 @@ def test_g8_ties_out_by_venue_and_currency() -> None:
     accounts = books(g8())
     assert accounts.cash("ib") == {"USD": D("61512.34")}
     assert accounts.cash("x") == {"USDT": D("50735.537")}
-    assert accounts.balances["x", "USDT"] == Balance(
-        opening=D("49982.662"), realised=D(810), fees=D("-71.085"), funding=D("13.960")
-    )
+    assert accounts.balances["x", "USDT"] == Balance(opening=D("49982.662"), realised=D(810), fees=D("-71.085"), funding=D("13.960"))
     equity = accounts.equity_usd_est({}, {"USD": 1.0, "USDT": 1.0002})
     assert round(sum(equity.values()), 2) == 112_258.02
     assert accounts.breaks("x", {"USDT": D("50735.537")}) == {}
@@ -175,10 +171,7 @@ def test_unknown_price_is_not_zero() -> None:
 def dump(ledger: Ledger, engine: Any) -> dict[str, list[tuple[Any, ...]]]:
     """Return every ledger row."""
     with engine.connect() as connection:
-        return {
-            table.name: [tuple(row) for row in connection.execute(select(table).order_by(*table.primary_key.columns))]
-            for table in tables.LEDGER
-        }
+        return {table.name: [tuple(row) for row in connection.execute(select(table).order_by(*table.primary_key.columns))] for table in tables.LEDGER}
 
 
 def journal_of(path: Path, events: list[ev.Event]) -> SqliteJournal:

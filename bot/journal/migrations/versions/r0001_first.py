@@ -19,9 +19,7 @@ def _columns(spec: str) -> list[sa.Column[Any]]:
     found: list[sa.Column[Any]] = []
     for part in spec.split():
         name, kind = part.split(":")
-        found.append(
-            sa.Column(name, kinds[kind[0]](), nullable=False, primary_key=kind.endswith("*"), autoincrement=False)
-        )
+        found.append(sa.Column(name, kinds[kind[0]](), nullable=False, primary_key=kind.endswith("*"), autoincrement=False))
     return found
 
 
@@ -49,10 +47,7 @@ def upgrade() -> None:
     op.create_index("ix_journal_kind", "journal", ["kind", "seq"])
     op.create_table(
         "fills",
-        *_columns(
-            "venue:t* exec_id:t* seq:i ts:i client_id:t pair:t instrument:t side:t qty:t price:t fee:t "
-            "fee_currency:t realised:t currency:t"
-        ),
+        *_columns("venue:t* exec_id:t* seq:i ts:i client_id:t pair:t instrument:t side:t qty:t price:t fee:t fee_currency:t realised:t currency:t"),
         sa.Column("maker", sa.Integer(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
     )
