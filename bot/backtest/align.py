@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
+from datetime import timedelta
 
 import msgspec
 
-from bot.backtest.contracts import Contracts, Segment, chicago_date, session_open_ns, usual_trade_date
+from bot.backtest.contracts import ALL_WEEK_FROM, Contracts, Segment, chicago_date, session_open_ns
 from bot.backtest.formats import HOUR_NS, Bar, Series, SeriesKind
 
+FRIDAY = 4
 STABLE_LIFE_NS = 48 * HOUR_NS
 """A daily stablecoin close is usable from the 00:00Z that ends its day, for this long."""
 
@@ -98,17 +100,17 @@ def _next_cme(segment: Segment, starts: list[int], end_ns: int, daily: bool) -> 
     following = segment.opens[at] if at < len(starts) else None
     if not daily:
         return end_ns, following if following is not None and following.start_ns == end_ns else None
-    reopening = _reopening_ns(end_ns)
-    if following is not None and following.start_ns == reopening:
-        return reopening, following
-    return (reopening, None) if following is None else (following.start_ns, following)
+    if following is None:
+        return _reopening_ns(end_ns), None
+    return following.start_ns, following
 
 
 def _reopening_ns(settled_ns: int) -> int:
-    """Return the first CME session open after a settlement, holidays aside, UTC ns."""
-    session = chicago_date(settled_ns)
-    opened = session_open_ns(session)
-    return opened if usual_trade_date(session) else opened
+    """Return when CME opens the session after a settlement, holidays aside, UTC ns."""
+    day = chicago_date(settled_ns)
+    if day < ALL_WEEK_FROM and day.weekday() == FRIDAY:
+        day += timedelta(days=2)
+    return session_open_ns(day)
 
 
 class _Known:

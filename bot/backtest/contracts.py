@@ -202,7 +202,9 @@ def _rolls(days: list[date], mixed: list[date], steps: list[tuple[date, float]])
     return rolls
 
 
-def _roll(year: int, month: int, first_day: date, mixed: list[date], steps: list[tuple[date, float]]) -> _Roll:
+def _roll(
+    year: int, month: int, first_day: date, mixed: list[date], steps: list[tuple[date, float]]
+) -> _Roll:
     """Find where one month gives way to the next within eight weekdays of its last trading day."""
     last_day = last_trading_day(year, month)
     window = _weekdays_before(last_day, ROLL_WEEKDAYS)

@@ -23,6 +23,9 @@ MARK_UNCONFIRMED = "UPDATE journal SET confirmed = 0 WHERE seq = ?"
 
 RETRY_S = 0.05
 """Pause before an unconfirmed batch is tried again."""
+STALLED_WAIT_S = 0.005
+"""Wait of an append behind an unconfirmed batch. SQLite gives up the interpreter lock at every row and gets it back
+from a busy loop only after the 5 ms switch interval, so without a wait a backlog grew faster than it was written."""
 
 
 class Job:
@@ -59,20 +62,19 @@ class Writer:
     def submit(self, job: Job) -> None:
         """Return when `job` is durable; raise JournalError when that is not known within the time.
 
-        While an earlier batch is still unconfirmed the answer is immediate: the loop must not pay the timeout for
-        every event of a dead disk.
+        While an earlier batch is still unconfirmed the wait is short: the loop must not pay the whole time for
+        every event of a dead disk, yet must leave the interpreter to this thread or it could never catch up.
         """
         what = f"seq {job.seq}" if job.seq is not None else "a record"
-        stalled = self._behind
+        wait_s = min(STALLED_WAIT_S, self._timeout_s) if self._behind else self._timeout_s
         self._queue.put(job)
-        if stalled or not job.gate.acquire(timeout=self._timeout_s):
+        if not job.gate.acquire(timeout=wait_s):
             with self._mutex:
                 if not job.done:
-                    job.late = True
-                    job.error = "an earlier commit is outstanding" if stalled else "commit is late"
-                    self._behind = self._behind or not stalled
+                    job.late = self._behind = True
+                    job.error = job.error or "commit is late"
         if job.error:
-            raise JournalError(f"journal: {what} not confirmed within {self._timeout_s * 1e3:.0f} ms: {job.error}")
+            raise JournalError(f"journal: {what} not confirmed within {wait_s * 1e3:.0f} ms: {job.error}")
 
     def close(self) -> None:
         """Write what is left and end the thread. Raises JournalError if batches could not be written."""

@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -86,12 +85,12 @@ def test_memory_journal_has_the_same_rows(path: Path) -> None:
 
 
 def test_locked_database_is_reported_within_the_bound(path: Path, lock: sqlite3.Connection) -> None:
-    """While somebody holds the write lock an append raises in 250 ms, and the next one at once."""
+    """While somebody holds the write lock an append gives up after its 250 ms and the next one after 5 ms."""
     journal = SqliteJournal(path)
     lock.execute("BEGIN IMMEDIATE")
-    with pytest.raises(JournalError, match="seq 1 not confirmed"):
+    with pytest.raises(JournalError, match="seq 1 not confirmed within 250 ms"):
         journal.append(1, [intent(1)])
-    with pytest.raises(JournalError, match="seq 2 not confirmed"):
+    with pytest.raises(JournalError, match="seq 2 not confirmed within 5 ms"):
         journal.append(2, [fill(2)])
     lock.execute("ROLLBACK")
     journal.close()
@@ -131,7 +130,6 @@ def test_commit_that_lands_late_is_marked(path: Path) -> None:
     reader.close()
 
 
-@pytest.mark.xfail(strict=False, reason="known weakness: a caller that appends without pause can keep the writer behind for ever")
 def test_journal_recovers_after_a_lock(path: Path, lock: sqlite3.Connection) -> None:
     """Once the lock is gone appends are confirmed again and nothing in between is missing."""
     journal = SqliteJournal(path, timeout_s=0.05)
@@ -139,14 +137,14 @@ def test_journal_recovers_after_a_lock(path: Path, lock: sqlite3.Connection) -> 
     with pytest.raises(JournalError):
         journal.append(1, [fill(1)])
     lock.execute("ROLLBACK")
-    seq, deadline = 2, time.monotonic() + 10
-    while True:
+    for seq in range(2, 1000):
         try:
             journal.append(seq, [fill(seq)])
             break
         except JournalError:
-            assert time.monotonic() < deadline, "never recovered"
-            seq += 1
+            continue
+    else:
+        pytest.fail("never recovered in 1000 appends")
     assert [s for s, _, _ in journal.read()] == list(range(1, seq + 1))
     assert journal.reader.unconfirmed() == set(range(1, seq))
     journal.close()
