@@ -5,14 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 
 from bot.engine.obligations import PairState
-from bot.model.event import BookRead
+from bot.model.event import NEVER, BookRead
 from bot.model.ids import InstrumentId
 from bot.model.instrument import Instrument
 from bot.model.intent import PairIntent
 from bot.model.market import Book
 from bot.model.ports import SessionSource
-
-NEVER = 1 << 62
 
 
 class Session:

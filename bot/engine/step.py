@@ -13,12 +13,12 @@ import msgspec
 
 from bot.engine import assess, fold, supervise
 from bot.engine.obligations import Obligations, PairState
-from bot.engine.observations import NEVER, Session, Window, read
+from bot.engine.observations import Session, Window, read
 from bot.engine.pair import Action, Ask, Execution, hedge_gap, lead_tradable, plan
 from bot.engine.watch import Watch
 from bot.model import event as ev
 from bot.model.command import Cancel, Command, Submit
-from bot.model.event import Severity
+from bot.model.event import NEVER, Severity
 from bot.model.ids import InstrumentId, client_id
 from bot.model.instrument import Instrument
 from bot.model.intent import PairIntent
@@ -266,7 +266,7 @@ class Engine:
         self.desk.sent.append(now)
         if action.opening:
             self.desk.openings.append(now)
-        self._commands.append(Submit(spec))
+        self._commands.append(Submit(spec, action.opening))
 
     def _next_due(self) -> int:
         """Return the earliest time at which something must be looked at without a new event."""

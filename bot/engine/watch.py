@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bot.engine import assess
 from bot.engine.obligations import Obligations, PairState
-from bot.engine.observations import NEVER, Window
+from bot.engine.observations import Window
 from bot.engine.pair import unhedged_coins
+from bot.model.event import NEVER
 from risk import funding, hedge, margin, stops
 from risk.limits import Limits
 from risk.request import Exposure

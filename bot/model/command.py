@@ -9,9 +9,13 @@ from bot.model.order import OrderSpec
 
 
 class Submit(msgspec.Struct, frozen=True, tag=True):
-    """Send this order once. Never resent: an unanswered send becomes UNKNOWN and is queried."""
+    """Send this order once. Never resent: an unanswered send becomes UNKNOWN and is queried.
+
+    opening: it may add risk, so it does not leave without a durable intent; anything else may use the emergency file.
+    """
 
     order: OrderSpec
+    opening: bool = False
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):

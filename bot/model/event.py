@@ -16,6 +16,9 @@ from bot.model.ids import ClientId, InstrumentId, PairId, VenueId
 from bot.model.intent import PairIntent
 from bot.model.order import OrderSpec, Outcome, Side
 
+NEVER = 1 << 62
+"""Later than any UTC ns: nothing is due."""
+
 
 class KillLevel(StrEnum):
     """Levels of the kill switch, in rising order (facts: kill switch specification)."""
@@ -78,6 +81,16 @@ class Timer(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A due timer passed through step; one event however often it fell due."""
 
     ts: int
+
+
+class Unseen(msgspec.Struct, frozen=True, gc=False):
+    """A quote that moves the exchange's book and is not shown to the desk: what a later order will really meet.
+
+    Never an event of the desk: only a market source yields it (backtests fill at the next bar's open).
+    """
+
+    ts: int
+    quote: Quote
 
 
 # Facts from venues.

@@ -33,6 +33,24 @@ class Venue(Protocol):
         """Disconnect and release what is held."""
 
 
+class SimulatedVenue(Venue, Protocol):
+    """A venue fed with its market and paced in virtual time by bot.runtime.
+
+    due_ns: earliest instant at which `advance` has something to deliver, NEVER when nothing is pending.
+    """
+
+    due_ns: int
+
+    def observe(self, event: Observation) -> Observation | None:
+        """Let the market move at `event.ts` (exchange time): stamps that fell due are paid first, then matching runs.
+
+        Returns what the desk sees at this very instant; None when it sees it later (feed latency) or never (outage).
+        """
+
+    def advance(self, now_ns: int) -> None:
+        """Emit everything due up to and including `now_ns`, in time order."""
+
+
 class Journal(Protocol):
     """Durable, ordered record of events."""
 

@@ -11,17 +11,13 @@ from decimal import Decimal
 
 import msgspec
 
-from bot.model.event import FundingRate, OrderFilled, Quote
+from bot.model.event import NEVER, FundingRate, OrderFilled, Quote
 from bot.model.ids import ClientId
 from bot.model.instrument import Instrument, Rounding, round_qty, to_decimal
 from bot.model.order import OrderSpec, Outcome, Side
 from bot.model.position import Position
 
 ZERO = Decimal(0)
-NEVER = 1 << 62
-"""Later than any UTC ns: nothing is due."""
-
-
 class Ticket(msgspec.Struct, kw_only=True):
     """The venue's own record of one order: the truth that the desk's record is reconciled against."""
 
