@@ -136,12 +136,15 @@ def breach(x: Exposure, limits: Limits) -> Refusal | None:
     return None
 
 
-def trip_move(x: Exposure, limits: Limits) -> float:
-    """Return the share by which price must move against the tighter silo before `breach` trips (>= 0)."""
-    room = 1.0
+def room_usd(x: Exposure, limits: Limits) -> float:
+    """Return the adverse move in USD before which `breach` cannot trip (>= 0, infinite when nothing is held).
+
+    A move costs a silo its loss and raises maintenance and buffer with the notional: less than twice the move.
+    """
+    room = float("inf")
     for silo, leg in ((x.lead_silo, x.lead), (x.hedge_silo, x.hedge)):
-        value = abs(leg.net_qty) * float(leg.terms.unit) * leg.mark
+        value = abs(leg.net_qty) * float(leg.terms.unit) * leg.mark + silo.other_notional
         if value > 0.0:
-            floor = maintenance_margin(leg.terms, value) + limits.margin_buffer_share * value
-            room = min(room, max(0.0, silo.equity - silo.other_maintenance - floor) / (value * 1.5))
+            floor = maintenance_margin(leg.terms, value) + silo.other_maintenance + limits.margin_buffer_share * value
+            room = min(room, max(0.0, silo.equity - floor) * silo.usd * 0.5)
     return room

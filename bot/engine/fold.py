@@ -50,8 +50,6 @@ def _run_started(ob: Obligations, terms: Terms, e: ev.RunStarted) -> None:
     ob.cause = "recovering"
     for silo in ob.silos.values():
         silo.up = False
-        silo.reconciled = False
-        silo.asked_ns = 0
     # Whatever was in flight when the last process ended is unknown until the venue says otherwise.
     for client_id in ob.live:
         order = ob.orders[client_id]
@@ -96,6 +94,7 @@ def _filled(ob: Obligations, terms: Terms, e: ev.OrderFilled) -> None:
     if e.exec_id in seen:
         return
     ob.fills += 1
+    silo.moved_ns = e.ts
     instrument = terms[e.instrument]
     signed = e.qty * e.side.sign
     realised = apply_fill(instrument, silo.positions.setdefault(e.instrument, Position()), signed, e.price)
@@ -163,7 +162,9 @@ def _settle(ob: Obligations, pair: PairState, order: Order) -> None:
     if order.status is not OrderStatus.DONE:
         return
     spec = order.spec
-    ob.live.pop(spec.client_id, None)
+    if spec.client_id in ob.live:
+        del ob.live[spec.client_id]
+        order.ended_ns = ob.now
     _forget_oldest(ob)
     fruitless = order.filled == 0
     if pair.lead_order == spec.client_id:
@@ -265,10 +266,7 @@ def add_cash(silo: Silo, currency: str, amount: Decimal) -> None:
 
 
 def _venue_status(ob: Obligations, terms: Terms, e: ev.VenueStatus) -> None:
-    silo = ob.silos[e.venue]
-    silo.up = e.up
-    silo.reconciled = False
-    silo.asked_ns = 0
+    ob.silos[e.venue].up = e.up
 
 
 def _target_set(ob: Obligations, terms: Terms, e: ev.TargetSet) -> None:
@@ -322,7 +320,11 @@ def _ready_set(ob: Obligations, terms: Terms, e: ev.ReadySet) -> None:
 
 
 def _kill_set(ob: Obligations, terms: Terms, e: ev.KillSet) -> None:
+    """Set the level; a resume also clears what halted the desk, since a person has given a reason."""
     ob.kill_level = e.level
+    ob.kill_id = e.kill_id
+    if e.level is ev.KillLevel.NONE:
+        ob.halted = ""
 
 
 def _allocated(ob: Obligations, terms: Terms, e: ev.Allocated) -> None:

@@ -71,20 +71,14 @@ class PairState(msgspec.Struct, kw_only=True):
 
 
 class Silo(msgspec.Struct, kw_only=True):
-    """One venue's money and net positions as its statement should show them.
-
-    reconciled: the last full answer of the venue agrees with this record and nothing happened since that could
-    have been missed. mismatches: consecutive snapshots that disagreed.
-    """
+    """One venue's money and net positions as its statement should show them; moved_ns: last change of a position."""
 
     venue: VenueId
     cash: dict[str, Decimal]
     positions: dict[InstrumentId, Position]
     unallocated: dict[InstrumentId, Decimal]
     up: bool = False
-    reconciled: bool = False
-    mismatches: int = 0
-    asked_ns: int = 0
+    moved_ns: int = 0
     foreign_execs: set[str]
     bookings: set[str]
 
@@ -101,6 +95,7 @@ class Obligations(msgspec.Struct, kw_only=True):
     cause: str = "not started"
     halted: str = ""
     kill_level: KillLevel = KillLevel.NONE
+    kill_id: str = ""
     trade_date: str = ""
     day_start_usd: float = 0.0
     peak_usd: float = 0.0

@@ -96,6 +96,11 @@ def hedge_gap(pair: PairState, window: Window) -> Decimal:
     return goal - pair.hedge.qty
 
 
+def restless(pair: PairState) -> bool:
+    """Return whether the planner may have something to do without a new fact: an order to re-price, a target not reached."""
+    return pair.target != pair.lead.qty or pair.lead_order is not None or pair.unwind
+
+
 def plan(ob: Obligations, pair: PairState, window: Window, x: Execution) -> list[Action]:
     """Return the orders and cancels that bring the pair towards its target, hedge first."""
     actions: list[Action] = []
@@ -252,7 +257,7 @@ def clip_lots(window: Window, x: Execution, buying: bool) -> Decimal:
     depth = min(lead_depth, hedge_as_lots)
     if depth < 1.0:
         return ZERO
-    return Decimal(max(1, min(x.clip_lots, int(depth * x.clip_depth_share))))
+    return Decimal(max(1, int(min(x.clip_lots, depth * x.clip_depth_share))))
 
 
 def _withdraw_reason(

@@ -6,7 +6,6 @@ folds into obligations and lets monitors, supervision and planner react.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,7 +13,7 @@ import msgspec
 from bot.engine import assess, fold, supervise
 from bot.engine.obligations import Obligations, PairState
 from bot.engine.observations import Session, Window, read
-from bot.engine.pair import Action, Ask, Execution, hedge_gap, lead_tradable, plan
+from bot.engine.pair import Action, Ask, Execution, hedge_gap, lead_tradable, plan, restless
 from bot.engine.watch import Watch
 from bot.model import event as ev
 from bot.model.command import Cancel, Command, Submit
@@ -24,7 +23,7 @@ from bot.model.instrument import Instrument
 from bot.model.intent import PairIntent
 from bot.model.market import Book
 from bot.model.order import OrderSpec
-from bot.model.ports import SessionSource
+from bot.model.ports import SessionSource, Strategy
 from risk import flow, gate
 from risk.limits import Limits
 from risk.verdict import Refusal, Rule
@@ -48,23 +47,28 @@ NOTHING = Step()
 class PairLoop:
     """Everything one pair needs at run time: its state, window, strategy and monitors."""
 
-    __slots__ = ("memory", "on_event", "refused_ns", "state", "watch", "window")
+    __slots__ = ("memory", "on_event", "rearms", "refused_ns", "state", "watch", "window")
 
-    def __init__(self, state: PairState, window: Window, on_event: Callable[..., PairIntent | None], memory: Any):
+    def __init__(self, state: PairState, window: Window, strategy: Strategy, memory: Any):
         self.state = state
         self.window = window
-        self.on_event = on_event
+        self.on_event = strategy.on_event
+        self.rearms = strategy.rearms
         self.memory = memory
-        self.watch = Watch()
+        self.watch = Watch(window)
         self.refused_ns = 0
 
 
 class Engine:
-    """Owns both halves of the state. `due_ns` is when it next wants a Timer."""
+    """Owns both halves of the state.
+
+    due_ns: when a Timer must come (silence, retries). look_ns: from when on the next event should be preceded by one
+    Timer, for the monitors of exposed pairs; between events nothing they judge can change but time.
+    """
 
     def __init__(
         self, ob: Obligations, terms: dict[InstrumentId, Instrument], sessions: SessionSource,
-        strategies: dict[str, tuple[Callable[..., PairIntent | None], Any]], limits: Limits, execution: Execution,
+        strategies: dict[str, tuple[Strategy, Any]], limits: Limits, execution: Execution,
         stable_of: dict[str, InstrumentId],
     ) -> None:  # fmt: skip
         self.ob = ob
@@ -84,24 +88,46 @@ class Engine:
             i: (b, tuple(x for x in self.loops if i in (x.state.terms.lead, x.state.terms.hedge)))
             for i, b in self.books.items()
         }
+        self.contacts = {v: supervise.Contact(v) for v in ob.silos}
         self._events: list[ev.Event] = []
         self._commands: list[Command] = []
         self._day_until_ns = 0
         self.due_ns = 0
+        self.look_ns = NEVER
+        self._restless = False
 
     def step(self, event: ev.Event) -> Step:
         """Take one event and return what it led to."""
         kind = type(event)
         if kind is ev.Quote:
             return self._on_quote(event)  # type: ignore[arg-type]
+        if kind is ev.Timer:
+            return self._on_timer(event.ts)
         if kind is ev.MarkPrice or kind is ev.FundingRate:
             self._observe(event)  # type: ignore[arg-type]
             return NOTHING
         fold.apply(self.ob, self.terms, event)
         if kind is ev.VenueSnapshot:
-            supervise.reconcile(self.ob, event, self._emit)  # type: ignore[arg-type]
+            supervise.reconcile(self.ob, self.contacts, event, self._emit)  # type: ignore[arg-type]
         elif kind is ev.OrderFilled:
             self._adopt(event)  # type: ignore[arg-type]
+        elif kind is ev.VenueStatus:
+            supervise.lost(self.ob, self.contacts[event.venue], self._emit)  # type: ignore[union-attr]
+        elif kind is ev.RunStarted or kind is ev.KillSet:
+            for contact in self.contacts.values():
+                contact.reset()
+        return self._react()
+
+    def _on_timer(self, now: int) -> Step:
+        """Let time act; when nothing is due and no monitor is stirred this costs a few comparisons."""
+        self.ob.now = now
+        if now < self.due_ns and not self._restless:
+            for loop in self.loops:
+                if loop.watch.active and loop.watch.stirred(now):
+                    break
+            else:
+                self.look_ns = now + self.x.timer_ns
+                return NOTHING
         return self._react()
 
     def _on_quote(self, q: ev.Quote) -> Step:
@@ -128,12 +154,13 @@ class Engine:
             if intent is not None and self._wish(loop, intent):
                 acted = True
             if loop.watch.active:
-                stop = loop.watch.on_quote(window, self.limits)
+                stop = loop.watch.on_quote(self.limits)
                 if stop is not None and loop.state.target != 0:
                     self._stop(loop, stop)
                     acted = True
-                if self.due_ns == NEVER:
-                    self.due_ns = now + self.x.timer_ns
+            if not loop.state.armed and loop.rearms(loop.memory, window):
+                self._emit(ev.Rearmed(ts=now, pair=window.pair))
+                acted = True
         return self._react() if acted else NOTHING
 
     def _observe(self, event: ev.MarkPrice | ev.FundingRate) -> None:
@@ -193,15 +220,20 @@ class Engine:
         if ob.started:
             self._day()
             supervise.orders(ob, self.x, self._emit, self._commands)
-            supervise.venues(ob, self.x, self._commands)
+            supervise.venues(ob, self.contacts, self.x, self._commands)
             for loop in self.loops:
                 loop.window.now = ob.now
-                loop.watch.arm(loop.state, loop.window, self.limits)
+                loop.watch.arm(loop.state, self.limits)
+            exposed = sum(loop.watch.active for loop in self.loops)
+            for loop in self.loops:
                 if loop.watch.active:
-                    self._monitor(loop)
+                    self._monitor(loop, exposed)
                 for action in plan(ob, loop.state, loop.window, self.x):
                     self._act(loop, action)
         self.due_ns = self._next_due()
+        self._restless = any(restless(loop.state) for loop in self.loops)
+        exposed = self._restless or any(loop.watch.active for loop in self.loops)
+        self.look_ns = ob.now + self.x.timer_ns if exposed else NEVER
         if not self._events and not self._commands:
             return NOTHING
         if any(isinstance(c, Submit) for c in self._commands):
@@ -220,10 +252,10 @@ class Engine:
             nav = assess.nav_usd(self.ob, self.desk)
             self._emit(ev.DayStarted(ts=self.ob.now, trade_date=label, nav_usd=nav, peak_usd=max(nav, self.ob.peak_usd)))
 
-    def _monitor(self, loop: PairLoop) -> None:
+    def _monitor(self, loop: PairLoop, exposed: int) -> None:
         """Run the slow rules of an open pair: stops, margin, funding budget, unhedged budget and ladder's end."""
         ob, pair, now = self.ob, loop.state, self.ob.now
-        ended, unhedged = loop.watch.slow(ob, pair, loop.window, self.desk, self.limits)
+        ended, unhedged = loop.watch.look(ob, pair, self.desk, self.limits, exposed)
         if ended is not None and pair.target != 0:
             self._stop(loop, ended)
         if unhedged is not None and not pair.frozen:
@@ -269,15 +301,14 @@ class Engine:
         self._commands.append(Submit(spec, action.opening))
 
     def _next_due(self) -> int:
-        """Return the earliest time at which something must be looked at without a new event."""
-        ob, due = self.ob, NEVER
-        for c in ob.live:
-            due = min(due, supervise.deadline_ns(ob.orders[c], self.x))
+        """Return the earliest time at which something must be done without a new event."""
+        ob = self.ob
+        due = supervise.due_ns(ob, self.contacts, self.x)
         for loop in self.loops:
-            due = min(due, loop.watch.due_ns(ob.now, self.x.timer_ns))
-            if loop.state.lead.qty != 0 or loop.state.target != 0:
+            pair = loop.state
+            for order, retry_ns in ((pair.lead_order, pair.lead_retry_ns), (pair.hedge_order, pair.hedge_retry_ns)):
+                if order is None and retry_ns > ob.now:
+                    due = min(due, retry_ns)
+            if loop.watch.since_ns:
                 due = min(due, ob.now + self.x.timer_ns)
-        for silo in ob.silos.values():
-            if silo.up:
-                due = min(due, silo.asked_ns + (self.x.snapshot_every_ns if silo.reconciled else self.x.query_every_ns))
         return max(due, ob.now + 1)

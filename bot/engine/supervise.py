@@ -1,4 +1,7 @@
-"""Supervision of orders in flight: silence becomes UNKNOWN, UNKNOWN is asked about until the venue gives evidence."""
+"""Supervision of orders in flight and of venues: silence becomes UNKNOWN, a difference closes the desk for openings.
+
+What was asked and answered when is an observation (`Contact`): after a restart every venue is asked anew.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,35 @@ from bot.engine.obligations import Obligations
 from bot.engine.pair import Execution
 from bot.model import event as ev
 from bot.model.command import Command, QueryOrder, QueryVenue
+from bot.model.event import NEVER
+from bot.model.ids import VenueId
 from bot.model.order import Order, OrderStatus, TimeInForce
 
 Emit = Callable[[ev.Event], None]
+
+
+class Contact:
+    """What the desk knows of a venue's answers, times in UTC ns.
+
+    reconciled: its last full answer agrees with our record. agreed_ns: when the last agreeing answer came.
+    """
+
+    __slots__ = ("agreed_ns", "asked_ns", "reconciled", "venue")
+
+    def __init__(self, venue: VenueId) -> None:
+        self.venue = venue
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every answer: the venue was unreachable or the process is new."""
+        self.asked_ns = self.agreed_ns = 0
+        self.reconciled = False
+
+    def due_ns(self, x: Execution) -> int:
+        """Return when the venue is to be asked for its whole state again."""
+        if self.asked_ns == 0:
+            return 0
+        return self.asked_ns + (x.snapshot_every_ns if self.reconciled else x.query_every_ns)
 
 
 def deadline_ns(order: Order, x: Execution) -> int:
@@ -46,46 +75,68 @@ def orders(ob: Obligations, x: Execution, emit: Emit, commands: list[Command]) -
             commands.append(QueryOrder(spec.venue, spec.instrument, client_id))
 
 
-def venues(ob: Obligations, x: Execution, commands: list[Command]) -> None:
+def venues(ob: Obligations, contacts: dict[VenueId, Contact], x: Execution, commands: list[Command]) -> None:
     """Ask a reachable venue for its whole state: often until reconciled, then periodically."""
-    for silo in ob.silos.values():
-        every = x.snapshot_every_ns if silo.reconciled else x.query_every_ns
-        if silo.up and ob.now - silo.asked_ns >= every:
-            silo.asked_ns = ob.now
-            commands.append(QueryVenue(silo.venue))
+    for contact in contacts.values():
+        if ob.silos[contact.venue].up and ob.now >= contact.due_ns(x):
+            contact.asked_ns = ob.now
+            commands.append(QueryVenue(contact.venue))
 
 
-def reconcile(ob: Obligations, snapshot: ev.VenueSnapshot, emit: Emit) -> None:
+def due_ns(ob: Obligations, contacts: dict[VenueId, Contact], x: Execution) -> int:
+    """Return when silence must be acted on next."""
+    due = NEVER
+    for client_id in ob.live:
+        due = min(due, deadline_ns(ob.orders[client_id], x))
+    for contact in contacts.values():
+        if ob.silos[contact.venue].up:
+            due = min(due, contact.due_ns(x))
+    return due
+
+
+def reconcile(ob: Obligations, contacts: dict[VenueId, Contact], snapshot: ev.VenueSnapshot, emit: Emit) -> None:
     """Compare a venue's full answer with our record; a difference closes the desk for openings until it clears.
 
-    With an order in flight there the answer is a moment in between: it neither confirms nor contradicts.
+    With an order in flight there, or a fill since the question, the answer is a moment in between: it neither
+    confirms nor contradicts.
     """
-    silo = ob.silos[snapshot.venue]
+    silo, contact = ob.silos[snapshot.venue], contacts[snapshot.venue]
     ours = {i: p.qty for i, p in silo.positions.items() if p.qty}
     theirs = {i: q for i, q in snapshot.positions.items() if q}
     known = {c for c in ob.live if ob.orders[c].spec.venue == snapshot.venue}
-    foreign = [w.client_id for w in snapshot.working if w.client_id not in known]
+    foreign = [w.client_id for w in snapshot.working if not _explained(ob, w.client_id, contact.asked_ns)]
     if foreign:
-        _not_ready(ob, snapshot, f"{snapshot.venue}: unknown working order {foreign[0]}", emit)
-    elif known:
+        _not_ready(ob, contact, f"{snapshot.venue}: unknown working order {foreign[0]}", emit)
+    elif known or silo.moved_ns >= contact.asked_ns:
         return
     elif ours != theirs:
         odd = sorted(i for i in set(ours) | set(theirs) if ours.get(i) != theirs.get(i))[0]
         cause = f"{snapshot.venue}: position of {odd} is {theirs.get(odd, 0)} there, {ours.get(odd, 0)} here"
-        _not_ready(ob, snapshot, cause, emit)
+        _not_ready(ob, contact, cause, emit)
     elif silo.unallocated:
-        _not_ready(ob, snapshot, f"{snapshot.venue}: unallocated {sorted(silo.unallocated)[0]}", emit)
+        _not_ready(ob, contact, f"{snapshot.venue}: unallocated {sorted(silo.unallocated)[0]}", emit)
     else:
-        silo.reconciled = True
-        silo.mismatches = 0
-        if not ob.ready and all(s.reconciled for s in ob.silos.values()):
+        contact.reconciled = True
+        contact.agreed_ns = snapshot.ts
+        if not ob.ready and all(c.reconciled for c in contacts.values()):
             emit(ev.ReadySet(ts=ob.now, ready=True, cause="reconciled"))
 
 
-def _not_ready(ob: Obligations, snapshot: ev.VenueSnapshot, cause: str, emit: Emit) -> None:
-    silo = ob.silos[snapshot.venue]
-    silo.reconciled = False
-    silo.mismatches += 1
+def _explained(ob: Obligations, client_id: str, asked_ns: int) -> bool:
+    """Return whether a working order is ours and may have been alive when the venue was asked."""
+    order = ob.orders.get(client_id)
+    return order is not None and (order.live or order.ended_ns >= asked_ns)
+
+
+def _not_ready(ob: Obligations, contact: Contact, cause: str, emit: Emit) -> None:
+    contact.reconciled = False
     if ob.ready or ob.cause != cause:
         emit(ev.ReadySet(ts=ob.now, ready=False, cause=cause))
         emit(ev.Alert(ts=ob.now, severity=ev.Severity.CRIT, code="reconcile.mismatch", text=cause))
+
+
+def lost(ob: Obligations, contact: Contact, emit: Emit) -> None:
+    """React to a venue that is gone or back: its answers no longer count and openings wait for new ones."""
+    contact.reset()
+    if ob.ready:
+        emit(ev.ReadySet(ts=ob.now, ready=False, cause=f"{contact.venue}: not reconciled since its last interruption"))

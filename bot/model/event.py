@@ -1,6 +1,6 @@
 """Every fact the engine can be told or can decide, one tagged union.
 
-Observations (quotes, marks, funding estimates, timers) may be lost and go to the tape. Everything else is an
+Observations (quotes, marks, funding estimates, timers, venue snapshots) may be lost and go to the tape. Everything else is an
 obligation or changes one: it is journalled, and folding the journal alone rebuilds it. `ts` is the engine's time
 of the event, UTC ns; `venue_ts` is the venue's own.
 """
@@ -391,10 +391,10 @@ class Alert(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     text: str
 
 
-Observation = Quote | MarkPrice | FundingRate | Timer
+Observation = Quote | MarkPrice | FundingRate | Timer | VenueSnapshot
 Report = (
     OrderAccepted | OrderFilled | OrderEnded | NoAnswer | OrderNotFound | FundingPaid | CashBooked | VenueStatus
-    | VenueSnapshot | QueryFailed
+    | QueryFailed
 )  # fmt: skip
 Decision = (
     BooksRead | TargetSet | Refused | StopTripped | Rearmed | UnwindSet | OrderIntended | CancelIntended
@@ -402,5 +402,5 @@ Decision = (
 )  # fmt: skip
 Event = Observation | Report | RunStarted | KillSet | CommitFailed | SendBlocked | Decision
 
-OBSERVATIONS: frozenset[type] = frozenset({Quote, MarkPrice, FundingRate, Timer})
-"""Types that change no obligation: they go to the tape, everything else to the journal."""
+OBSERVATIONS: frozenset[type] = frozenset({Quote, MarkPrice, FundingRate, Timer, VenueSnapshot})
+"""Types that change no obligation: they go to the tape, and to the journal only as the trigger of a decision."""

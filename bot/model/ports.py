@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -33,6 +33,7 @@ class Venue(Protocol):
         """Disconnect and release what is held."""
 
 
+@runtime_checkable
 class SimulatedVenue(Venue, Protocol):
     """A venue fed with its market and paced in virtual time by bot.runtime.
 
@@ -79,7 +80,7 @@ class SessionSource(Protocol):
 
 
 class Strategy(Protocol):
-    """A strategy as values and two functions. Memory is a msgspec Struct: encode, decode, continue = same."""
+    """A strategy as values and three functions. Memory is a msgspec Struct: encode, decode, continue = same."""
 
     id: str
 
@@ -87,3 +88,6 @@ class Strategy(Protocol):
 
     def on_event(self, memory: Any, view: View, event: Event) -> PairIntent | None:
         """O(1); changes only `memory`; None means no new wish."""
+
+    def rearms(self, memory: Any, view: View) -> bool:
+        """Return whether a pair disarmed by a stop may trade again: back within z_out and cooled down."""

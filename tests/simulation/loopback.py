@@ -35,6 +35,8 @@ PAIR = "conv"
 class Wish:
     """A strategy that wants whatever the test last put into `target`."""
 
+    id = "wish"
+
     def __init__(self) -> None:
         self.target: Decimal | None = None
         self.ratio = Decimal(1)
@@ -46,6 +48,15 @@ class Wish:
         return PairIntent(pair=PAIR, target_lead=self.target, hedge_ratio=self.ratio, reason="test", edge_bp=50.0, excess_bp=60.0, sigma_bp=20.0)
 
 
+    def start(self, params: object, history: object) -> object:
+        """Nothing to warm."""
+        return None
+
+    def rearms(self, memory: object, view: object) -> bool:
+        """A test decides itself when to trade again."""
+        return False
+
+
 class World:
     """Engine, two instant venues and the journal of everything that was decided."""
 
@@ -53,7 +64,7 @@ class World:
         self.terms = {i.id: i for i in (MBT, PERP, STABLE)}
         self.pairs = (PairTerms(id=PAIR, strategy="wish", lead="MBTX26", hedge="BTCUSDT", stable="USDT/USD"),)
         self.wish = Wish()
-        self.engine = Engine(self.new_obligations(), self.terms, AlwaysOpen(), {"wish": (self.wish.on_event, None)},
+        self.engine = Engine(self.new_obligations(), self.terms, AlwaysOpen(), {"wish": (self.wish, None)},
                              Limits(), Execution(), {"USDT": "USDT/USD"})  # fmt: skip
         self.now = START
         self.journal: list[ev.Event] = []

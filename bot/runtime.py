@@ -1,0 +1,231 @@
+"""The one synchronous loop: take the next event, number it, step, make it durable, dispatch, drain the replies.
+
+Nothing here knows a strategy, a rule or a venue's nature. Backtest, paper, bench and simulate call `drive` with a market
+source; live adapters push events into `emit` from outside and an asyncio shell calls `pump`. Events of one step are
+committed before its commands leave. When the commit fails openings are blocked, while hedges, reductions and cancels
+write their intent to the emergency file instead; if that fails too nothing is sent.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from bot.engine.step import NOTHING, Engine, Step
+from bot.model import event as ev
+from bot.model.command import Cancel, Command, Submit
+from bot.model.errors import JournalError
+from bot.model.ids import InstrumentId, VenueId
+from bot.model.ports import Journal, SimulatedVenue, Tape, Venue
+
+
+class Observer(Protocol):
+    """Keeps score beside the loop; whatever it does, the loop goes on the same way."""
+
+    def stepped(self, event: ev.Event, out: Step) -> None:
+        """See one journalled step after it is durable: its trigger and what it led to."""
+
+    def marked(self, now_ns: int) -> None:
+        """See that mark prices moved: a moment to value the desk."""
+
+
+_OPENINGS_STOP = ev.LEVEL_RANK[ev.KillLevel.PAUSE]
+
+
+class Runtime:
+    """Owns the order of events. `seq` is the number of the last one; `latch` is checked on the last line before a venue."""
+
+    def __init__(
+        self, engine: Engine, journal: Journal, tape: Tape, venues: Mapping[VenueId, Venue], *, seq: int = 0,
+        observer: Observer | None = None,
+    ) -> None:  # fmt: skip
+        self.engine = engine
+        self.journal = journal
+        self.tape = tape
+        self.venues = venues
+        self.seq = seq
+        self.latch = engine.ob.kill_level
+        self.dispatched = 0
+        self._observer = observer
+        self._inbox: deque[ev.Event] = deque()
+        self._simulated = [v for v in venues.values() if isinstance(v, SimulatedVenue)]
+        self._route: dict[InstrumentId, Callable[[Any], Any]] = {}
+        for instrument, terms in engine.terms.items():
+            venue = venues.get(terms.venue)
+            self._route[instrument] = venue.observe if isinstance(venue, SimulatedVenue) else _as_seen
+        self._held: Any = None
+
+    def emit(self, event: ev.Event) -> None:
+        """Hand in an event from outside; it gets its number when the loop takes it."""
+        self._inbox.append(event)
+
+    def start(self, first: ev.RunStarted) -> None:
+        """Begin or recover a run: fold its first event, then connect every venue."""
+        self.latch = first.kill_level
+        self._take(first)
+        for venue in self.venues.values():
+            venue.start(self.emit)
+        self.pump()
+
+    def stop(self) -> None:
+        """Disconnect every venue."""
+        for venue in self.venues.values():
+            venue.stop()
+
+    def drive(self, source: Iterator[Any], until_ns: int) -> bool:
+        """Run the market and everything it causes up to `until_ns`, exclusive; return whether the source has more.
+
+        `source` yields observations and Unseen in order of exchange time. At one instant what is due at the venues
+        comes first, then the desk's timer, then the market's next observation.
+        """
+        inbox, route, step, record = self._inbox, self._route, self.engine.step, self.tape.record
+        quote = ev.Quote
+        due = self._due()
+        event = self._held if self._held is not None else next(source, None)
+        while event is not None:
+            ts = event.ts
+            if ts >= due or ts >= until_ns:
+                if ts >= until_ns:
+                    break
+                self._catch_up(ts)
+                due = self._due()
+            if type(event) is quote:
+                seen = route[event.instrument](event)
+                if inbox:
+                    self.pump()
+                    due = self._due()
+                if seen is not None:
+                    self.seq += 1
+                    record(self.seq, seen)
+                    out = step(seen)
+                    if out is not NOTHING:
+                        self._commit(seen, out)
+                        due = self._due()
+                else:
+                    due = self._due()
+            else:
+                self._observe(event)
+                due = self._due()
+            event = next(source, None)
+        self._held = event
+        self._catch_up(until_ns, look=False)
+        return event is not None
+
+    def pump(self) -> None:
+        """Take everything handed in so far, and what that causes in the same instant."""
+        inbox = self._inbox
+        while inbox:
+            self._take(inbox.popleft())
+
+    def timer(self, now_ns: int) -> None:
+        """Let the desk's timer fire if it is due at `now_ns` (asyncio shells; `drive` does it by itself)."""
+        if now_ns >= min(self.engine.due_ns, self.engine.look_ns):
+            self._take(ev.Timer(now_ns))
+            self.pump()
+
+    def _observe(self, event: Any) -> None:
+        """Pass any market observation but a quote, or a quote the desk is not shown."""
+        if type(event) is ev.Unseen:
+            self._route[event.quote.instrument](event)
+        else:
+            seen = self._route[event.instrument](event)
+            if seen is not None:
+                self.pump()
+                self._take(seen)
+                if self._observer is not None and type(seen) is ev.MarkPrice:
+                    self._observer.marked(seen.ts)
+        self.pump()
+
+    def _due(self) -> int:
+        """Return the earliest instant at which a venue or the desk's timer wants its turn."""
+        engine = self.engine
+        due = engine.due_ns if engine.due_ns < engine.look_ns else engine.look_ns
+        for venue in self._simulated:
+            if venue.due_ns < due:
+                due = venue.due_ns
+        return due
+
+    def _catch_up(self, ts: int, *, look: bool = True) -> None:
+        """Let venues and timer act, in order of time, on everything due up to and including `ts`.
+
+        look: an observation follows, so the monitors look first. Without one they do not: how a run is cut into
+        calls must not change its journal.
+        """
+        engine = self.engine
+        while True:
+            due = engine.due_ns
+            for venue in self._simulated:
+                due = min(due, venue.due_ns)
+            if due > ts:
+                break
+            for venue in self._simulated:
+                if venue.due_ns <= due:
+                    venue.advance(due)
+            self.pump()
+            if engine.due_ns <= due:
+                self._take(ev.Timer(due))
+                self.pump()
+        if look and engine.look_ns <= ts:
+            self._take(ev.Timer(ts))
+            self.pump()
+
+    def _take(self, event: ev.Event) -> None:
+        """Number one event, step it, and commit it if it is an obligation or decided something."""
+        self.seq += 1
+        if isinstance(event, ev.KillSet):
+            self.latch = event.level
+        observation = type(event) in ev.OBSERVATIONS
+        if observation:
+            self.tape.record(self.seq, event)  # type: ignore[arg-type]
+        out = self.engine.step(event)
+        if not observation or out is not NOTHING:
+            self._commit(event, out)
+
+    def _commit(self, event: ev.Event, out: Step) -> None:
+        """Make one step durable, then let its commands leave."""
+        commands: Sequence[Command] = out.commands
+        try:
+            self.journal.append(self.seq, (event, *out.events))
+        except JournalError as error:
+            commands = self._without_journal(event, out, str(error))
+        for command in commands:
+            self._dispatch(command)
+        if self._observer is not None:
+            self._observer.stepped(event, out)
+
+    def _without_journal(self, event: ev.Event, out: Step, reason: str) -> list[Command]:
+        """Freeze, and return the commands that may leave anyway: those that get flatter, with their intent on file."""
+        if not isinstance(event, ev.CommitFailed):
+            self.emit(ev.CommitFailed(ts=event.ts, reason=reason))
+        safe = [c for c in out.commands if not (isinstance(c, Submit) and c.opening)]
+        sends = [c for c in safe if isinstance(c, Submit | Cancel)]
+        if sends:
+            try:
+                self.journal.emergency(self.seq, (event, *out.events))
+            except JournalError as error:
+                safe = [c for c in safe if c not in sends]
+                reason = str(error)
+        for command in out.commands:
+            if isinstance(command, Submit) and command not in safe:
+                self.emit(ev.SendBlocked(ts=event.ts, client_id=command.order.client_id, reason=reason))
+        return safe
+
+    def _dispatch(self, command: Command) -> None:
+        """The single send gate: the latch in memory is looked at on the last line before the venue."""
+        now = self.engine.ob.now
+        if isinstance(command, Submit):
+            if command.opening and ev.LEVEL_RANK[self.latch] >= _OPENINGS_STOP:
+                self.emit(ev.SendBlocked(ts=now, client_id=command.order.client_id, reason=f"latched {self.latch}"))
+                return
+            venue = command.order.venue
+        else:
+            venue = command.venue
+        self.dispatched += 1
+        self.venues[venue].send(command, now)
+
+
+def _as_seen(event: Any) -> Any:
+    """An instrument without a simulated venue (a reference price) is seen as it is."""
+    return event
+
