@@ -75,6 +75,13 @@ class PairAttribution:
         self.hedge_slip = 0.0
         self.last: Marks | None = None
 
+    def adopt(self, lead: float, hedge: float, hedge_avg: float, marks: Marks) -> None:
+        """Begin with slices that are already open (coins, signed): they count from these marks on.
+
+        hedge_avg: their average price in the hedge's currency, which is what their stablecoin exposure is.
+        """
+        self.lead, self.hedge, self.hedge_entry, self.last = lead, hedge, hedge_avg, marks
+
     def mark(self, marks: Marks) -> None:
         """Move every open slice from the last marks to these."""
         last = self.last

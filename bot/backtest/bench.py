@@ -1,0 +1,203 @@
+"""The tick benchmark: the published task through the real engine, gate, in-process venues and accounting.
+
+What it leaves out is said in its profile (config/bench.toml): no tape, no disk, no latency, a market that never closes
+and limits that do not bind; every rule is still called. Input is streamed in chunks, so memory does not grow with it.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+import zipfile
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.lib import format as npy
+
+from bot.engine import assess
+from bot.engine.obligations import PairTerms, fresh
+from bot.engine.observations import AlwaysOpen
+from bot.engine.pair import Execution
+from bot.engine.step import Engine, Step
+from bot.journal.accounts import Accounts
+from bot.journal.store import MemoryJournal
+from bot.journal.tape import NullTape
+from bot.model import event as ev
+from bot.model.errors import DataError
+from bot.model.instrument import FeeSchedule, Instrument, Kind, MarginTier
+from bot.runtime import Runtime
+from bot.venues.sim import SimVenue
+from risk.limits import Limits
+from strategies.benchmark import Benchmark, BenchmarkParams
+
+CHUNK = 65_536
+SIZE = 1e9
+"""Displayed contracts on each side: the task's top of book has no end."""
+S_NS = 1_000_000_000
+YEAR_S = 365.0 * 86_400.0
+FUNDING_S = 8 * 3_600
+SILO = Decimal(100_000_000)
+FIELDS = ("ts", "inst", "bid", "ask")
+
+_TIERS = (MarginTier(notional_floor=Decimal(0), maintenance_rate=Decimal("0.01"), initial_rate=Decimal("0.02")),)
+LEAD = Instrument(
+    id="A", venue="cme", kind=Kind.FUTURE, base="BTC", unit=Decimal("0.1"), tick=Decimal(5), lot=Decimal(1), index_quote="USD",
+    settle="USD", tiers=_TIERS, fees=FeeSchedule(maker_rate=Decimal("0.00025"), taker_rate=Decimal("0.00025"), source="benchmark task"),
+)  # fmt: skip
+HEDGE = Instrument(
+    id="B", venue="perp", kind=Kind.PERP, base="BTC", unit=Decimal(1), tick=Decimal("0.1"), lot=Decimal("0.001"), index_quote="USD",
+    settle="USD", tiers=_TIERS, funding_interval_s=FUNDING_S,
+    fees=FeeSchedule(maker_rate=Decimal("0.00045"), taker_rate=Decimal("0.00045"), source="benchmark task"),
+)  # fmt: skip
+
+LIMITS = Limits(
+    spread_stop_bp=1e5, sigma_stop=1e6, stop_samples=1_000_000, money_stop_usd=1e8, trailing_stop_usd=1e8, time_stop_s=YEAR_S,
+    daily_loss_share=1.0, drawdown_share=1.0, expiry_stop_s=1.0, pair_lots_max=1_000, clip_lots_max=1_000, funding_rate_hour_max=1.0,
+    funding_budget_share=1.0, funding_budget_floor_usd=1e8, broker_cap_share=1.0, perp_cap_share=1.0, stable_cap_share=1.0,
+    default_loss_share=1.0, unhedged_usd_s_max=1e12, lead_age_s_max=600.0, hedge_age_s_max=600.0, stable_age_s_max=YEAR_S,
+    mark_age_s_max=YEAR_S, funding_age_s_max=YEAR_S, skew_s_max=600.0, premium_absurd_bp=1e5, closing_s_min=1.0, depeg_share_max=1.0,
+    orders_minute_max=10**9, openings_minute_max=10**9, collar_bp=1e4, order_notional_usd_max=1e9, edge_decay_bp=1e6,
+)  # fmt: skip
+"""Finite limits that do not bind in this task; a refusal would show in the result."""
+
+EXECUTION = Execution(snapshot_every_ns=86_400 * S_NS, clip_lots=1_000, timer_ns=250_000_000)
+
+
+class BenchResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One run. net: change of equity in USD with an open trade at mid. rss_mb: peak of the process."""
+
+    name: str
+    events: int
+    trades: int
+    stops: int
+    net: float
+    fees: float
+    funding: float
+    refusals: int
+    run_s: float
+    ev_per_s: int
+    rss_mb: float
+
+
+class _Books:
+    """The ledger's accounting beside the loop, as the desk projects it: every journalled event is booked."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self.accounts = accounts
+
+    def stepped(self, event: ev.Event, out: Step) -> None:
+        """Book one step."""
+        fold = self.accounts.fold
+        fold(event)
+        for decision in out.events:
+            fold(decision)
+
+    def marked(self, now_ns: int) -> None:
+        """Marks change no booking."""
+
+
+def run(path: Path) -> BenchResult:
+    """Run the task on one file made by the task's generator. Raises DataError naming what is wrong with it."""
+    terms = {LEAD.id: LEAD, HEDGE.id: HEDGE}
+    sessions = AlwaysOpen()
+    strategy = Benchmark(BenchmarkParams())
+    memory = strategy.start(None, ())
+    pair = PairTerms(id="bench", strategy=strategy.id, lead=LEAD.id, hedge=HEDGE.id)
+    engine = Engine(fresh(1, "B", (pair,), ("cme", "perp")), terms, sessions, {strategy.id: (strategy, memory)}, LIMITS, EXECUTION, {})
+    venues = {v: _venue(v, terms[i]) for v, i in (("cme", "A"), ("perp", "B"))}
+    books = _Books(Accounts(terms))
+    runtime = Runtime(engine, MemoryJournal(), NullTape(), venues, observer=books)
+    with _TickFile(path) as ticks:
+        cash = {v: {"USD": SILO} for v in venues}
+        began = time.perf_counter()
+        runtime.start(ev.RunStarted(ts=ticks.first_ns, run=1, mode="B", cash=cash))
+        runtime.drive(ticks.events(), ev.NEVER - 1)
+        run_s = time.perf_counter() - began
+    ob, accounts = engine.ob, books.accounts
+    prices = {i: b.mid for i, b in engine.books.items()}
+    net = sum(accounts.equity_usd_est(prices, {"USD": 1.0}).values()) - 2 * float(SILO)
+    _agree(net, assess.nav_usd(ob, engine.desk) - 2 * float(SILO))
+    balances = accounts.balances.values()
+    return BenchResult(
+        name="basisbot ticks", events=ticks.count, trades=ob.pairs["bench"].opened, stops=memory.stops, net=net,
+        fees=-float(sum(b.fees for b in balances)), funding=float(sum(b.funding for b in balances)),
+        refusals=sum(ob.refusals.values()), run_s=run_s, ev_per_s=round(ticks.count / run_s),
+        rss_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    )  # fmt: skip
+
+
+def _venue(name: str, instrument: Instrument) -> SimVenue:
+    raise NotImplementedError
+
+
+def _agree(ledger: float, desk: float) -> None:
+    """Two independent records of the same money must agree; the run is worth nothing otherwise."""
+    if abs(ledger - desk) > 0.005:
+        raise DataError(f"bench: ledger says {ledger:.4f}, desk says {desk:.4f}")
+
+
+class _TickFile:
+    """The generator's npz, read in chunks: members are stored uncompressed, so each is a stream of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._open: list[Any] = []
+        try:
+            self._zip = zipfile.ZipFile(path)
+            with self._zip.open("fund_ts.npy") as file:
+                self.fund_ts = npy.read_array(file).tolist()
+            with self._zip.open("fund_rate.npy") as file:
+                self.fund_rate = npy.read_array(file).tolist()
+            self._streams = [self._stream(name) for name in FIELDS]
+            self.first_ns = int(self._first())
+        except (zipfile.BadZipFile, KeyError, ValueError) as error:
+            raise DataError(f"{path}: not a tick file of the benchmark task ({error})") from error
+
+    def __enter__(self) -> _TickFile:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for file in self._open:
+            file.close()
+        self._zip.close()
+
+    def _stream(self, name: str) -> tuple[Any, np.dtype[Any]]:
+        file = self._zip.open(f"{name}.npy")
+        self._open.append(file)
+        version = npy.read_magic(file)
+        shape, _, dtype = npy.read_array_header_1_0(file) if version == (1, 0) else npy.read_array_header_2_0(file)
+        self.count = int(shape[0])
+        return file, dtype
+
+    def _first(self) -> int:
+        with self._zip.open("ts.npy") as file:
+            npy.read_magic(file)
+            npy.read_array_header_1_0(file)
+            return int(np.frombuffer(file.read(8), dtype=np.int64)[0])
+
+    def events(self) -> Iterator[ev.Observation]:
+        """Yield quotes in time order; each funding rate is announced as soon as the stamp before it has passed."""
+        quote, stamps = ev.Quote, self.fund_ts
+        at, names = 0, ("A", "B")
+        yield self._rate(0, self.first_ns - 1)
+        next_stamp = stamps[0] if stamps else ev.NEVER
+        while True:
+            columns = [np.frombuffer(file.read(CHUNK * dtype.itemsize), dtype=dtype).tolist() for file, dtype in self._streams]
+            if not columns[0]:
+                return
+            for ts, inst, bid, ask in zip(*columns, strict=True):
+                while ts >= next_stamp:  # announcing the next rate at the stamp makes the exchange pay this one first
+                    at += 1
+                    yield self._rate(at, next_stamp)
+                    next_stamp = stamps[at] if at < len(stamps) else ev.NEVER
+                yield quote(ts, names[inst], bid, ask, SIZE, SIZE, ts)
+
+    def _rate(self, at: int, ts: int) -> ev.FundingRate:
+        """Return the rate of stamp `at`; a stamp that never comes when there is none left."""
+        if at >= len(self.fund_ts):
+            return ev.FundingRate(ts, "B", 0.0, FUNDING_S, ev.NEVER, 1.0)
+        return ev.FundingRate(ts, "B", self.fund_rate[at], FUNDING_S, self.fund_ts[at], 1.0)
