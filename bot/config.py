@@ -26,6 +26,7 @@ from bot.model.ids import VenueId
 from bot.model.notation import duration_ns, instant_ns
 from risk import limits as risk_limits
 from risk.limits import Limits
+from strategies.convergence_params import ConvergenceParams
 
 ENV_PREFIX = "BOT__"
 PROFILES = ("paper", "backtest", "backtest-daily", "bench", "simulate")
@@ -93,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     market: Market
     cash: dict[VenueId, dict[str, Decimal]]
-    strategy: dict[str, Any]
+    strategy: ConvergenceParams
     limits: Limits
     execution: Execution
     latency: dict[VenueId, Latency]
@@ -152,8 +153,9 @@ def load(
     merged: dict[str, Any] = {}
     for key, given in origins.items():
         _put(merged, key, given[-1][1])
-    settings = _build(Settings, merged, "")
-    _check(settings, {key: given[-1][0] for key, given in origins.items()})
+    source = {key: given[-1][0] for key, given in origins.items()}
+    settings: Settings = _build(Settings, merged, "", source)
+    _check(settings, source)
     return Loaded(settings, {k: tuple(v) for k, v in sorted(origins.items())}, tuple(dict.fromkeys(x.source for x in layers)))
 
 
@@ -247,7 +249,8 @@ def _leaves(
             name = _match(key, keys, layer.text)
             if name is None:
                 raise ConfigError(f"unknown key {_dotted(prefix, key)} in {layer.source}")
-            inner_kind = keys[name][1]
+            field, inner_kind = keys[name]
+            inner_kind = float if field.endswith("_ns") else inner_kind
         else:
             inner_kind = get_args(kind)[1]
             here = {k[len(prefix) + 1 :].split(".")[0] for k in known if k.startswith(prefix + ".")}
@@ -280,9 +283,8 @@ def _leaf(kind: Any, value: Any, key: str, layer: Layer) -> Any:
         value = _parse(value, kind)
     if isinstance(value, datetime | date | time):
         value = value.isoformat().replace("+00:00", "Z")
-    wanted = float if key.endswith("_s") and kind is int and not key.endswith("funding_interval_s") else kind
     try:
-        converted = msgspec.convert(value, wanted) if wanted is not Any else value
+        converted = msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{key}: {error} (got {value!r}) in {layer.source}") from error
     if isinstance(converted, float | Decimal) and not math.isfinite(converted):
@@ -301,23 +303,27 @@ def _parse(text: str, kind: Any) -> Any:
     return text if isinstance(value, datetime | date | time) else value
 
 
-def _build(kind: Any, value: Any, prefix: str) -> Any:
+def _build(kind: Any, value: Any, prefix: str, source: Mapping[str, str]) -> Any:
     """Build structs from merged values, naming a key that no layer gave."""
     if get_origin(kind) is dict:
-        return {k: _build(get_args(kind)[1], v, _dotted(prefix, k)) for k, v in value.items()}
+        return {k: _build(get_args(kind)[1], v, _dotted(prefix, k), source) for k, v in value.items()}
     if not _is_struct(kind):
         return value
     given: dict[str, Any] = {}
     required = {f.name: f.default is msgspec.NODEFAULT for f in msgspec.structs.fields(kind)}
     for key, (field, inner) in _keys(kind).items():
         if key in value:
-            built = _build(inner, value[key], _dotted(prefix, key))
+            built = _build(inner, value[key], _dotted(prefix, key), source)
             given[field] = round(built * 1e9) if field.endswith("_ns") else built
         elif get_origin(inner) is dict:
             given[field] = {}
         elif required[field] or prefix in _WRITTEN_OUT:
             raise ConfigError(f"{_dotted(prefix, key)} is missing: no layer gives it")
-    return kind(**given)
+    try:
+        return kind(**given)
+    except ValueError as error:
+        key = _dotted(prefix, str(error).split(":")[0])
+        raise ConfigError(f"{_dotted(prefix, str(error))} in {source.get(key, 'the defaults')}") from error
 
 
 def _check(s: Settings, source: Mapping[str, str]) -> None:
