@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
 from bot.engine.step import NOTHING, Engine, Step
@@ -37,7 +38,7 @@ class Runtime:
     """Owns the order of events. `seq` is the number of the last one; `latch` is checked on the last line before a venue."""
 
     def __init__(
-        self, engine: Engine, journal: Journal, tape: Tape, venues: Mapping[VenueId, Venue], *, seq: int = 0,
+        self, engine: Engine, journal: Journal, tape: Tape | None, venues: Mapping[VenueId, Venue], *, seq: int = 0,
         observer: Observer | None = None,
     ) -> None:  # fmt: skip
         self.engine = engine
@@ -76,41 +77,45 @@ class Runtime:
     def drive(self, source: Iterator[Any], until_ns: int) -> bool:
         """Run the market and everything it causes up to `until_ns`, exclusive; return whether the source has more.
 
+        NEVER ends with the source's last observation.
         `source` yields observations and Unseen in order of exchange time. At one instant what is due at the venues
         comes first, then the desk's timer, then the market's next observation.
         """
-        inbox, route, step, record = self._inbox, self._route, self.engine.step, self.tape.record
-        quote = ev.Quote
-        due = self._due()
-        event = self._held if self._held is not None else next(source, None)
-        while event is not None:
+        inbox, route, on_quote = self._inbox, self._route, self.engine.on_quote
+        record = self.tape.record if self.tape is not None else None
+        quote, held = ev.Quote, None
+        due = self._bound(until_ns)
+        for event in source if self._held is None else chain((self._held,), source):
             ts = event.ts
-            if ts >= due or ts >= until_ns:
+            if ts >= due:
                 if ts >= until_ns:
+                    held = event
                     break
                 self._catch_up(ts)
-                due = self._due()
-            if type(event) is quote:
-                seen = route[event.instrument](event)
-                if inbox:
-                    self.pump()
-                    due = self._due()
-                if seen is not None:
-                    self.seq += 1
-                    record(self.seq, seen)
-                    out = step(seen)
-                    if out is not NOTHING:
-                        self._commit(seen, out)
-                        due = self._due()
-                else:
-                    due = self._due()
-            else:
+                due = self._bound(until_ns)
+            if type(event) is not quote:
                 self._observe(event)
-                due = self._due()
-            event = next(source, None)
-        self._held = event
-        self._catch_up(until_ns, look=False)
-        return event is not None
+                due = self._bound(until_ns)
+                continue
+            seen = route[event.instrument](event)
+            if inbox:
+                self.pump()
+                due = self._bound(until_ns)
+            if seen is None:
+                due = self._bound(until_ns)
+                continue
+            self.seq += 1
+            if record is not None:
+                record(self.seq, seen)
+            out = on_quote(seen)
+            if out is not NOTHING:
+                self._commit(seen, out)
+                self.pump()
+                due = self._bound(until_ns)
+        self._held = held
+        if until_ns < ev.NEVER:
+            self._catch_up(until_ns, look=False)
+        return held is not None
 
     def pump(self) -> None:
         """Take everything handed in so far, and what that causes in the same instant."""
@@ -121,8 +126,7 @@ class Runtime:
     def timer(self, now_ns: int) -> None:
         """Let the desk's timer fire if it is due at `now_ns` (asyncio shells; `drive` does it by itself)."""
         if now_ns >= min(self.engine.due_ns, self.engine.look_ns):
-            self._take(ev.Timer(now_ns))
-            self.pump()
+            self._timer(now_ns)
 
     def _observe(self, event: Any) -> None:
         """Pass any market observation but a quote, or a quote the desk is not shown."""
@@ -137,10 +141,10 @@ class Runtime:
                     self._observer.marked(seen.ts)
         self.pump()
 
-    def _due(self) -> int:
-        """Return the earliest instant at which a venue or the desk's timer wants its turn."""
+    def _bound(self, until_ns: int) -> int:
+        """Return the earliest instant at which a venue or the desk's timer wants its turn, or the drive ends."""
         engine = self.engine
-        due = engine.due_ns if engine.due_ns < engine.look_ns else engine.look_ns
+        due = min(engine.due_ns, engine.look_ns, until_ns)
         for venue in self._simulated:
             if venue.due_ns < due:
                 due = venue.due_ns
@@ -164,11 +168,20 @@ class Runtime:
                     venue.advance(due)
             self.pump()
             if engine.due_ns <= due:
-                self._take(ev.Timer(due))
-                self.pump()
+                self._timer(due)
         if look and engine.look_ns <= ts:
-            self._take(ev.Timer(ts))
-            self.pump()
+            self._timer(ts)
+
+    def _timer(self, ts: int) -> None:
+        """Pass one timer event through step."""
+        self.seq += 1
+        event = ev.Timer(ts)
+        if self.tape is not None:
+            self.tape.record(self.seq, event)
+        out = self.engine.on_timer(ts)
+        if out is not NOTHING:
+            self._commit(event, out)
+        self.pump()
 
     def _take(self, event: ev.Event) -> None:
         """Number one event, step it, and commit it if it is an obligation or decided something."""
@@ -176,7 +189,7 @@ class Runtime:
         if isinstance(event, ev.KillSet):
             self.latch = event.level
         observation = type(event) in ev.OBSERVATIONS
-        if observation:
+        if observation and self.tape is not None:
             self.tape.record(self.seq, event)  # type: ignore[arg-type]
         out = self.engine.step(event)
         if not observation or out is not NOTHING:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import resource
 import time
 import zipfile
+from bisect import bisect_left
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,6 @@ from bot.engine.pair import Execution
 from bot.engine.step import Engine, Step
 from bot.journal.accounts import Accounts
 from bot.journal.store import MemoryJournal
-from bot.journal.tape import NullTape
 from bot.model import event as ev
 from bot.model.errors import DataError
 from bot.model.instrument import FeeSchedule, Instrument, Kind, MarginTier
@@ -110,12 +111,12 @@ def run(path: Path) -> BenchResult:
     engine = Engine(fresh(1, "B", (pair,), ("cme", "perp")), terms, sessions, {strategy.id: (strategy, memory)}, LIMITS, EXECUTION, {})
     venues = {v: _venue(v, terms[i]) for v, i in (("cme", "A"), ("perp", "B"))}
     books = _Books(Accounts(terms))
-    runtime = Runtime(engine, MemoryJournal(), NullTape(), venues, observer=books)
+    runtime = Runtime(engine, MemoryJournal(), None, venues, observer=books)
     with _TickFile(path) as ticks:
         cash = {v: {"USD": SILO} for v in venues}
         began = time.perf_counter()
         runtime.start(ev.RunStarted(ts=ticks.first_ns, run=1, mode="B", cash=cash))
-        runtime.drive(ticks.events(), ev.NEVER - 1)
+        runtime.drive(ticks.events(), ev.NEVER)
         run_s = time.perf_counter() - began
     ob, accounts = engine.ob, books.accounts
     prices = {i: b.mid for i, b in engine.books.items()}
@@ -181,20 +182,21 @@ class _TickFile:
 
     def events(self) -> Iterator[ev.Observation]:
         """Yield quotes in time order; each funding rate is announced as soon as the stamp before it has passed."""
-        quote, stamps = ev.Quote, self.fund_ts
-        at, names = 0, ("A", "B")
+        stamps, at = self.fund_ts, 0
         yield self._rate(0, self.first_ns - 1)
-        next_stamp = stamps[0] if stamps else ev.NEVER
         while True:
-            columns = [np.frombuffer(file.read(CHUNK * dtype.itemsize), dtype=dtype).tolist() for file, dtype in self._streams]
-            if not columns[0]:
+            ts, inst, bid, ask = (np.frombuffer(f.read(CHUNK * t.itemsize), dtype=t).tolist() for f, t in self._streams)
+            if not ts:
                 return
-            for ts, inst, bid, ask in zip(*columns, strict=True):
-                while ts >= next_stamp:  # announcing the next rate at the stamp makes the exchange pay this one first
+            names, start = list(map(("A", "B").__getitem__, inst)), 0
+            while start < len(ts):
+                end = bisect_left(ts, stamps[at]) if at < len(stamps) else len(ts)
+                part = slice(start, end)
+                yield from map(ev.Quote, ts[part], names[part], bid[part], ask[part], repeat(SIZE), repeat(SIZE), ts[part])
+                if end < len(ts):  # announcing the next rate at the stamp makes the exchange pay this one first
+                    yield self._rate(at + 1, stamps[at])
                     at += 1
-                    yield self._rate(at, next_stamp)
-                    next_stamp = stamps[at] if at < len(stamps) else ev.NEVER
-                yield quote(ts, names[inst], bid, ask, SIZE, SIZE, ts)
+                start = end
 
     def _rate(self, at: int, ts: int) -> ev.FundingRate:
         """Return the rate of stamp `at`; a stamp that never comes when there is none left."""

@@ -119,9 +119,7 @@ class Tally:
         """Begin once everything held has a price: the opening equity must not count the unknown as zero."""
         engine = self.engine
         ob, desk = engine.ob, engine.desk
-        if not ob.started or any(desk.usd(c) <= 0.0 for silo in ob.silos.values() for c in silo.cash):
-            return False
-        if any(desk.books[i].mid <= 0.0 for silo in ob.silos.values() for i, p in silo.positions.items() if p.qty):
+        if not ob.started or not assess.priced(ob, desk):
             return False
         self.equity_start = assess.nav_usd(ob, desk)
         for silo in ob.silos.values():

@@ -70,6 +70,16 @@ def nav_usd(ob: Obligations, desk: Desk, *, at_mid: bool = True) -> float:
     return total
 
 
+def priced(ob: Obligations, desk: Desk) -> bool:
+    """Return whether every currency owned and position held has a price: without one the NAV is not known."""
+    for silo in ob.silos.values():
+        if any(desk.usd(currency) <= 0.0 for currency in silo.cash):
+            return False
+        if any(p.qty_f and price_of(desk.books[i]) <= 0.0 for i, p in silo.positions.items()):
+            return False
+    return True
+
+
 def silo_state(silo: Silo, desk: Desk, leg: Instrument) -> SiloState:
     """Return the silo of one leg, other positions there summed beside it."""
     other_notional = other_maintenance = 0.0

@@ -33,6 +33,9 @@ REFUSAL_HOLD_NS = 1_000_000_000
 
 PRICE_MAX = 1e12
 
+MOVES_MONEY = frozenset({ev.RunStarted, ev.OrderFilled, ev.FundingPaid, ev.CashBooked, ev.VenueStatus, ev.KillSet})
+"""Facts after which every monitor takes a full look; after others it does so only if prices or time stirred it."""
+
 
 class Step(msgspec.Struct, frozen=True, gc=False):
     """What one event led to: decisions to journal, then commands to dispatch."""
@@ -85,7 +88,7 @@ class Engine:
             for p in ob.pairs.values()
         ]
         self._of = {
-            i: (b, tuple(x for x in self.loops if i in (x.state.terms.lead, x.state.terms.hedge)))
+            i: (b, tuple((x, x.on_event, x.memory, x.window, x.watch) for x in self.loops if i in (x.state.terms.lead, x.state.terms.hedge)))
             for i, b in self.books.items()
         }
         self.contacts = {v: supervise.Contact(v) for v in ob.silos}
@@ -95,21 +98,24 @@ class Engine:
         self.due_ns = 0
         self.look_ns = NEVER
         self._restless = False
+        self._stale_looks = True
 
     def step(self, event: ev.Event) -> Step:
         """Take one event and return what it led to."""
         kind = type(event)
         if kind is ev.Quote:
-            return self._on_quote(event)  # type: ignore[arg-type]
+            return self.on_quote(event)  # type: ignore[arg-type]
         if kind is ev.Timer:
-            return self._on_timer(event.ts)
+            return self.on_timer(event.ts)
         if kind is ev.MarkPrice or kind is ev.FundingRate:
             self._observe(event)  # type: ignore[arg-type]
             return NOTHING
         fold.apply(self.ob, self.terms, event)
+        if kind in MOVES_MONEY:
+            self._stale_looks = True
         if kind is ev.VenueSnapshot:
             supervise.reconcile(self.ob, self.contacts, event, self._emit)  # type: ignore[arg-type]
-        elif kind is ev.OrderFilled:
+        elif kind is ev.OrderFilled and event.client_id == "":  # type: ignore[union-attr]
             self._adopt(event)  # type: ignore[arg-type]
         elif kind is ev.VenueStatus:
             supervise.lost(self.ob, self.contacts[event.venue], self._emit)  # type: ignore[union-attr]
@@ -118,7 +124,7 @@ class Engine:
                 contact.reset()
         return self._react()
 
-    def _on_timer(self, now: int) -> Step:
+    def on_timer(self, now: int) -> Step:
         """Let time act; when nothing is due and no monitor is stirred this costs a few comparisons."""
         self.ob.now = now
         if now < self.due_ns and not self._restless:
@@ -130,15 +136,14 @@ class Engine:
                 return NOTHING
         return self._react()
 
-    def _on_quote(self, q: ev.Quote) -> Step:
+    def on_quote(self, q: ev.Quote) -> Step:
         """Move a book; ask its strategies; compare stop levels."""
         bid, ask = q.bid, q.ask
         book, loops = self._of[q.instrument]
         if not 0.0 < bid <= ask < PRICE_MAX:  # NaN fails every comparison
             book.bid_size = book.ask_size = 0.0
             return NOTHING
-        now = q.ts
-        self.ob.now = now
+        self.ob.now = now = q.ts
         book.ts = now
         book.venue_ts = q.venue_ts
         book.bid = bid
@@ -147,18 +152,17 @@ class Engine:
         book.ask_size = q.ask_size
         book.mid = 0.5 * (bid + ask)
         acted = False
-        for loop in loops:
-            window = loop.window
+        for loop, on_event, memory, window, watch in loops:
             window.now = now
-            intent = loop.on_event(loop.memory, window, q)
+            intent = on_event(memory, window, q)
             if intent is not None and self._wish(loop, intent):
                 acted = True
-            if loop.watch.active:
-                stop = loop.watch.on_quote(self.limits)
+            if watch.active:
+                stop = watch.on_quote(self.limits)
                 if stop is not None and loop.state.target != 0:
                     self._stop(loop, stop)
                     acted = True
-            if not loop.state.armed and loop.rearms(loop.memory, window):
+            if watch.disarmed and loop.rearms(memory, window):
                 self._emit(ev.Rearmed(ts=now, pair=window.pair))
                 acted = True
         return self._react() if acted else NOTHING
@@ -210,7 +214,8 @@ class Engine:
         """Assign what a venue took by force to the only pair it can belong to; anything else stays quarantined."""
         owners = [p for p in self.ob.pairs.values() if fill.instrument in (p.terms.lead, p.terms.hedge)]
         held = self.ob.silos[fill.venue].unallocated.get(fill.instrument)
-        if held and fill.client_id == "" and fill.reason in ("liquidation", "adl") and len(owners) == 1:
+        if held and fill.reason in ("liquidation", "adl") and len(owners) == 1:
+            self._stale_looks = True
             self._emit(ev.Allocated(ts=self.ob.now, pair=owners[0].terms.id, instrument=fill.instrument, qty=held, price=fill.price, exec_id=fill.exec_id))
             self._alert(Severity.CRIT, f"venue.{fill.reason}", f"{fill.venue} took {held} {fill.instrument}")
 
@@ -228,6 +233,8 @@ class Engine:
             for loop in self.loops:
                 if loop.watch.active:
                     self._monitor(loop, exposed)
+            self._stale_looks = False
+            for loop in self.loops:
                 for action in plan(ob, loop.state, loop.window, self.x):
                     self._act(loop, action)
         self.due_ns = self._next_due()
@@ -245,17 +252,20 @@ class Engine:
 
     def _day(self) -> None:
         """Open a trade date: daily loss counts from here."""
-        if self.ob.now < self._day_until_ns:
+        if self.ob.now < self._day_until_ns or not assess.priced(self.ob, self.desk):
             return
         label, self._day_until_ns = self.sessions.trade_date(self.ob.now)
         if label != self.ob.trade_date:
             nav = assess.nav_usd(self.ob, self.desk)
             self._emit(ev.DayStarted(ts=self.ob.now, trade_date=label, nav_usd=nav, peak_usd=max(nav, self.ob.peak_usd)))
+            self._stale_looks = True
 
     def _monitor(self, loop: PairLoop, exposed: int) -> None:
         """Run the slow rules of an open pair: stops, margin, funding budget, unhedged budget and ladder's end."""
         ob, pair, now = self.ob, loop.state, self.ob.now
-        ended, unhedged = loop.watch.look(ob, pair, self.desk, self.limits, exposed)
+        ended = unhedged = None
+        if self._stale_looks or loop.watch.stirred(now):
+            ended, unhedged = loop.watch.look(ob, pair, self.desk, self.limits, exposed)
         if ended is not None and pair.target != 0:
             self._stop(loop, ended)
         if unhedged is not None and not pair.frozen:
