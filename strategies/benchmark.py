@@ -6,7 +6,7 @@ loop: a plain ring of updates, no time weights, statistics that move while a tra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from math import log, sqrt
 
@@ -50,6 +50,7 @@ class Benchmark:
 
     def __init__(self, params: BenchmarkParams) -> None:
         self.params = params
+        self.on_event = _recurrence(params)
 
     def start(self, params: object, history: Sequence[Event]) -> Memory:
         """Return an empty ring: the task begins with its first update."""
@@ -59,23 +60,24 @@ class Benchmark:
         """The desk's own stops never bind in this task; if one did, it would stay stopped."""
         return False
 
-    def on_event(self, memory: Memory, view: View, event: Event) -> PairIntent | None:
-        """Take one quote of either leg as one update."""
+
+def _recurrence(p: BenchmarkParams) -> Callable[[Memory, View, Event], PairIntent | None]:
+    """Return the function that takes one quote of either leg as one update; parameters are bound once, it runs per quote."""
+    window, z_in, z_out, z_stop, fees = p.window, p.z_in, p.z_out, p.z_stop, p.round_trip_fees
+    lots = Decimal(p.lots)
+
+    def on_event(memory: Memory, view: View, event: Event) -> PairIntent | None:
         lead, hedge = view.lead, view.hedge
         lead_mid, hedge_mid = lead.mid, hedge.mid
         if lead_mid == 0.0 or hedge_mid == 0.0:
             return None
-        p = self.params
-        window = p.window
         x = log(hedge_mid / lead_mid)
         ring, k = memory.ring, memory.k
         old = ring[k]
         ring[k] = x
-        k += 1
-        memory.k = 0 if k == window else k
-        s = memory.s + (x - old)
-        ss = memory.ss + (x * x - old * old)
-        memory.s, memory.ss = s, ss
+        memory.k = k + 1 if k + 1 < window else 0
+        memory.s = s = memory.s + (x - old)
+        memory.ss = ss = memory.ss + (x * x - old * old)
         if memory.count < window:
             memory.count += 1
             if memory.count < window:
@@ -86,26 +88,25 @@ class Benchmark:
             return None
         z = (x - m) / sqrt(v)
         if memory.on:
-            if z < p.z_out or z > p.z_stop:
-                return self._leave(memory, view, z)
-        elif not memory.armed:
-            if z < p.z_out:
-                memory.armed = True
-        elif p.z_in < z < p.z_stop:
-            spreads = (lead.ask - lead.bid) / lead_mid, (hedge.ask - hedge.bid) / hedge_mid
-            if x - m - spreads[0] - spreads[1] - p.round_trip_fees > 0.0:
+            return _leave(memory, view, z, z > z_stop) if z < z_out or z > z_stop else None
+        if not memory.armed:
+            memory.armed = z < z_out
+        elif z_in < z < z_stop:
+            lead_spread, hedge_spread = (lead.ask - lead.bid) / lead_mid, (hedge.ask - hedge.bid) / hedge_mid
+            if x - m - lead_spread - hedge_spread - fees > 0.0:
                 memory.on = True
-                edge_bp = (x - m) * 1e4
                 return PairIntent(
-                    pair=view.pair, target_lead=Decimal(p.lots), reason="benchmark entry", z=z, excess_bp=x * 1e4,
-                    edge_bp=edge_bp, mean_bp=m * 1e4, sigma_bp=sqrt(v) * 1e4, horizon_days=1.0,
+                    pair=view.pair, target_lead=lots, reason="benchmark entry", z=z, excess_bp=x * 1e4, edge_bp=(x - m) * 1e4,
+                    mean_bp=m * 1e4, sigma_bp=sqrt(v) * 1e4, horizon_days=1.0,
                 )  # fmt: skip
         return None
 
-    def _leave(self, memory: Memory, view: View, z: float) -> PairIntent:
-        memory.on = False
-        stopped = z > self.params.z_stop
-        if stopped:
-            memory.armed = False
-            memory.stops += 1
-        return PairIntent(pair=view.pair, target_lead=ZERO, reason="benchmark stop" if stopped else "benchmark exit", z=z)
+    return on_event
+
+
+def _leave(memory: Memory, view: View, z: float, stopped: bool) -> PairIntent:
+    memory.on = False
+    if stopped:
+        memory.armed = False
+        memory.stops += 1
+    return PairIntent(pair=view.pair, target_lead=ZERO, reason="benchmark stop" if stopped else "benchmark exit", z=z)
