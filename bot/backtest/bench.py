@@ -38,8 +38,6 @@ from strategies.benchmark import Benchmark, BenchmarkParams
 CHUNK = 65_536
 SIZE = 1e9
 """Displayed contracts on each side: the task's top of book has no end."""
-S_NS = 1_000_000_000
-YEAR_S = 365.0 * 86_400.0
 FUNDING_S = 8 * 3_600
 SILO = Decimal(100_000_000)
 FIELDS = ("ts", "inst", "bid", "ask")
@@ -54,19 +52,6 @@ HEDGE = Instrument(
     settle="USD", tiers=_TIERS, funding_interval_s=FUNDING_S,
     fees=FeeSchedule(maker_rate=Decimal("0.00045"), taker_rate=Decimal("0.00045"), source="benchmark task"),
 )  # fmt: skip
-
-LIMITS = Limits(
-    spread_stop_bp=1e5, sigma_stop=1e6, stop_samples=1_000_000, money_stop_usd=1e8, trailing_stop_usd=1e8, time_stop_s=YEAR_S,
-    daily_loss_share=1.0, drawdown_share=1.0, expiry_stop_s=1.0, pair_lots_max=1_000, clip_lots_max=1_000, funding_rate_hour_max=1.0,
-    funding_budget_share=1.0, funding_budget_floor_usd=1e8, broker_cap_share=1.0, perp_cap_share=1.0, stable_cap_share=1.0,
-    default_loss_share=1.0, unhedged_usd_s_max=1e12, lead_age_s_max=600.0, hedge_age_s_max=600.0, stable_age_s_max=YEAR_S,
-    mark_age_s_max=YEAR_S, funding_age_s_max=YEAR_S, skew_s_max=600.0, premium_absurd_bp=1e5, closing_s_min=1.0, depeg_share_max=1.0,
-    orders_minute_max=10**9, openings_minute_max=10**9, collar_bp=1e4, order_notional_usd_max=1e9, edge_decay_bp=1e6,
-)  # fmt: skip
-"""Finite limits that do not bind in this task; a refusal would show in the result."""
-
-EXECUTION = Execution(snapshot_every_ns=86_400 * S_NS, clip_lots=1_000, timer_ns=250_000_000)
-
 
 class BenchResult(msgspec.Struct, frozen=True, kw_only=True):
     """One run. net: change of equity in USD with an open trade at mid. rss_mb: peak of the process."""
@@ -101,14 +86,17 @@ class _Books:
         """Marks change no booking."""
 
 
-def run(path: Path) -> BenchResult:
-    """Run the task on one file made by the task's generator. Raises DataError naming what is wrong with it."""
+def run(path: Path, limits: Limits, execution: Execution) -> BenchResult:
+    """Run the task on one file made by the task's generator. Raises DataError naming what is wrong with it.
+
+    limits, execution: of the bench profile, finite and never binding; a refusal would show in the result.
+    """
     terms = {LEAD.id: LEAD, HEDGE.id: HEDGE}
     sessions = AlwaysOpen()
     strategy = Benchmark(BenchmarkParams())
     memory = strategy.start(None, ())
     pair = PairTerms(id="bench", strategy=strategy.id, lead=LEAD.id, hedge=HEDGE.id)
-    engine = Engine(fresh(1, "B", (pair,), ("cme", "perp")), terms, sessions, {strategy.id: (strategy, memory)}, LIMITS, EXECUTION, {})
+    engine = Engine(fresh(1, "B", (pair,), ("cme", "perp")), terms, sessions, {strategy.id: (strategy, memory)}, limits, execution, {})
     venues = {v: _venue(v, terms[i]) for v, i in (("cme", "A"), ("perp", "B"))}
     books = _Books(Accounts(terms))
     runtime = Runtime(engine, MemoryJournal(), None, venues, observer=books)
