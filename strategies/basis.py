@@ -12,15 +12,20 @@ from math import log, sqrt
 
 import msgspec
 
+PAIRS_MIN = 30
+"""Neighbouring bucket means needed before a half-life is believed."""
+
 
 class WindowStats(msgspec.Struct, kw_only=True):
-    """Time-weighted mean and deviation over `slots` buckets of `bucket_ns`, O(1) an update.
+    """Time-weighted mean, deviation and half-life over the latest `window_ns` of observed time, O(1) an update.
 
-    Sums are of deviations from `origin` (the first sample), re-summed exactly each time the ring wraps.
+    The window is a queue of closed buckets of at least `bucket_ns` each; the bucket that is filling does not count
+    yet. Sums are of deviations from `origin` (the first sample) and are re-summed each time the queue is compacted.
+    ring: (weight ns, weighted sum, weighted sum of squares) from `head` on. l*: sums over neighbouring bucket means.
     """
 
+    window_ns: int
     bucket_ns: int
-    slots: int
     ring: list[tuple[float, float, float]] = []
     head: int = 0
     w: float = 0.0
@@ -32,64 +37,79 @@ class WindowStats(msgspec.Struct, kw_only=True):
     bw: float = 0.0
     bs: float = 0.0
     bss: float = 0.0
-    prev_mean: float | None = None
-    sxy: float = 0.0
-    sxx: float = 0.0
-    pairs: int = 0
+    lx: float = 0.0
+    ly: float = 0.0
+    lxx: float = 0.0
+    lxy: float = 0.0
 
-    def update(self, now_ns: int, x: float, hold_ns: int) -> None:
-        """Hold the previous sample until now, at most `hold_ns`, then take `x` as the current one."""
-        if self.last_ns == 0:
-            self.origin = x
-        else:
+    def update(self, now_ns: int, x: float, hold_ns: int) -> bool:
+        """Hold the previous sample until now, at most `hold_ns`, then take `x`; return whether a bucket closed."""
+        closed = False
+        if self.last_ns:
             gap = now_ns - self.last_ns
             if gap > hold_ns:
                 gap = hold_ns
             if gap > 0:
                 d = self.last_x - self.origin
                 wd = gap * d
-                self.bw += gap
+                weight = self.bw + gap
+                self.bw = weight
                 self.bs += wd
                 self.bss += wd * d
-                if self.bw >= self.bucket_ns:
+                if weight >= self.bucket_ns:
                     self._close_bucket()
+                    closed = True
+        else:
+            self.origin = x
         self.last_ns = now_ns
         self.last_x = x
+        return closed
 
     def _close_bucket(self) -> None:
-        """Move the current bucket into the ring and drop the oldest beyond the window."""
+        """Queue the filled bucket and drop the oldest ones that lie wholly beyond the window."""
+        ring = self.ring
         bucket = (self.bw, self.bs, self.bss)
-        mean = self.bs / self.bw
-        if self.prev_mean is not None:
-            base = self.mean - self.origin if self.w else 0.0
-            a, b = self.prev_mean - base, mean - base
-            self.sxy += a * b
-            self.sxx += a * a
-            self.pairs += 1
-        self.prev_mean = mean
+        if len(ring) > self.head:
+            self._neighbours(ring[-1], bucket, 1.0)
+        ring.append(bucket)
+        self.w += bucket[0]
+        self.s += bucket[1]
+        self.ss += bucket[2]
         self.bw = self.bs = self.bss = 0.0
-        if len(self.ring) < self.slots:
-            self.ring.append(bucket)
-        else:
-            old = self.ring[self.head]
-            self.ring[self.head] = bucket
+        while self.w - ring[self.head][0] >= self.window_ns:
+            old = ring[self.head]
             self.head += 1
             self.w -= old[0]
             self.s -= old[1]
             self.ss -= old[2]
-            if self.head == self.slots:
-                self.head = 0
-                self.w = sum(b[0] for b in self.ring) - bucket[0]
-                self.s = sum(b[1] for b in self.ring) - bucket[1]
-                self.ss = sum(b[2] for b in self.ring) - bucket[2]
-        self.w += bucket[0]
-        self.s += bucket[1]
-        self.ss += bucket[2]
+            self._neighbours(old, ring[self.head], -1.0)
+        if self.head * 2 > len(ring):
+            self._compact()
+
+    def _neighbours(self, a: tuple[float, float, float], b: tuple[float, float, float], sign: float) -> None:
+        x, y = a[1] / a[0], b[1] / b[0]
+        self.lx += sign * x
+        self.ly += sign * y
+        self.lxx += sign * x * x
+        self.lxy += sign * x * y
+
+    def _compact(self) -> None:
+        """Forget dropped buckets and sum the kept ones afresh, so that rounding never accumulates."""
+        ring = self.ring
+        del ring[: self.head]
+        self.head = 0
+        self.w = self.s = self.ss = self.lx = self.ly = self.lxx = self.lxy = 0.0
+        for i, (w, s, ss) in enumerate(ring):
+            self.w += w
+            self.s += s
+            self.ss += ss
+            if i:
+                self._neighbours(ring[i - 1], ring[i], 1.0)
 
     @property
     def coverage(self) -> float:
         """Return observed time over the window, 0..1."""
-        return min(1.0, self.w / (self.bucket_ns * self.slots))
+        return min(1.0, self.w / self.window_ns)
 
     @property
     def mean(self) -> float:
@@ -98,22 +118,36 @@ class WindowStats(msgspec.Struct, kw_only=True):
 
     @property
     def sd(self) -> float:
-        """Return the time-weighted population deviation."""
+        """Return the time-weighted population deviation; 0.0 with no weight."""
         if not self.w:
             return 0.0
         m = self.s / self.w
         return sqrt(max(0.0, self.ss / self.w - m * m))
 
+    @property
+    def pairs(self) -> int:
+        """Return the number of neighbouring bucket means in the window."""
+        return max(0, len(self.ring) - self.head - 1)
+
     def half_life_ns(self, low: int, high: int) -> int | None:
-        """Return the half-life of the excess from bucket-to-bucket regression, clamped; None before 30 pairs."""
-        if self.pairs < 30 or self.sxx <= 0.0:
+        """Return the half-life of the excess, clamped to low..high; None before PAIRS_MIN neighbours.
+
+        First-order regression of bucket means on their predecessors, with intercept. Noise in the means and the
+        small sample bias both shorten it; a shorter horizon counts fewer funding stamps.
+        """
+        n = self.pairs
+        if n < PAIRS_MIN:
             return None
-        phi = self.sxy / self.sxx
+        var = n * self.lxx - self.lx * self.lx
+        if var <= 0.0:
+            return None
+        phi = (n * self.lxy - self.lx * self.ly) / var
         if phi <= 0.0:
             return low
         if phi >= 1.0:
             return high
-        return int(max(low, min(high, -log(2.0) / log(phi) * self.bucket_ns)))
+        step = self.w / (n + 1)
+        return int(max(low, min(high, -log(2.0) / log(phi) * step)))
 
 
 class TrailingMedian(msgspec.Struct, kw_only=True):
