@@ -322,8 +322,10 @@ def _build(kind: Any, value: Any, prefix: str, source: Mapping[str, str]) -> Any
     try:
         return kind(**given)
     except ValueError as error:
-        key = _dotted(prefix, str(error).split(":")[0])
-        raise ConfigError(f"{_dotted(prefix, str(error))} in {source.get(key, 'the defaults')}") from error
+        named, colon, _ = str(error).partition(":")
+        key = _dotted(prefix, named)
+        text = f"{prefix}.{error} in {source.get(key, 'the defaults')}" if colon else f"{prefix}: {error}"
+        raise ConfigError(text) from error
 
 
 def _check(s: Settings, source: Mapping[str, str]) -> None:
