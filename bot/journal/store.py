@@ -89,7 +89,7 @@ class SqliteJournal:
     def __init__(self, path: Path, *, timeout_s: float = COMMIT_TIMEOUT_S) -> None:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock_fd = _lock_folder(path.parent)
+        self._lock_fd = lock_folder(path.parent)
         try:
             migrations.open_current(path)
             connection = _connect(path, timeout_s)
@@ -229,7 +229,7 @@ class MemoryJournal:
         """Nothing is held."""
 
 
-def _lock_folder(folder: Path) -> int:
+def lock_folder(folder: Path) -> int:
     """Take the folder for this process until the descriptor closes; a crash releases it. Raises JournalError."""
     fd = os.open(folder / "desk.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -1,0 +1,91 @@
+"""Run folders: where one run keeps its journal, tape, venue logs and the settings it was started with.
+
+A run is found by its id, which is the folder's name; the newest is the one with the highest number. The data folder
+itself belongs to one desk at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import msgspec
+
+from bot.model.errors import ConfigError
+
+RUNS = "runs"
+_NAME = re.compile(r"([a-z]+)-(\d{5})")
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run was started with: enough to recover or replay it. settings: canonical JSON of config.Settings."""
+
+    mode: str
+    seed: int
+    settings: msgspec.Raw
+    faults: tuple[msgspec.Raw, ...] = ()
+
+
+class RunFolder:
+    """Paths of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run_id = path.name
+        self.journal = path / "journal.db"
+        self.tape = path / "tape.bin"
+        self.record = path / "run.json"
+
+    def venue_log(self, venue: str) -> Path:
+        """Return where the in-process venue keeps its own record."""
+        return self.path / f"venue-{venue}.log"
+
+    def write_record(self, record: RunRecord) -> None:
+        """Keep what the run was started with, whole or not at all."""
+        draft = self.record.with_suffix(".tmp")
+        draft.write_bytes(msgspec.json.encode(record))
+        os.replace(draft, self.record)
+
+    def read_record(self) -> RunRecord:
+        """Return what the run was started with. Raises ConfigError naming the file if it cannot be read."""
+        try:
+            return msgspec.json.decode(self.record.read_bytes(), type=RunRecord)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise ConfigError(f"{self.record}: {error}") from error
+
+
+def new_run(data_dir: Path, mode: str) -> RunFolder:
+    """Create the folder of a new run, numbered above every run there."""
+    root = data_dir / RUNS
+    root.mkdir(parents=True, exist_ok=True)
+    number = max((int(m.group(2)) for m in _numbered(root)), default=0)
+    while True:
+        number += 1
+        folder = root / f"{mode}-{number:05d}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return RunFolder(folder)
+
+
+def find_run(data_dir: Path, run_id: str) -> RunFolder:
+    """Return the folder of `run_id`. Raises ConfigError when there is none."""
+    folder = data_dir / RUNS / run_id
+    if not _NAME.fullmatch(run_id) or not folder.is_dir():
+        raise ConfigError(f"no run {run_id!r} in {data_dir}")
+    return RunFolder(folder)
+
+
+def latest_run(data_dir: Path, mode: str | None = None) -> RunFolder | None:
+    """Return the newest run (of `mode`), None when there is none."""
+    root = data_dir / RUNS
+    found = [m for m in _numbered(root) if mode is None or m.group(1) == mode] if root.is_dir() else []
+    if not found:
+        return None
+    return RunFolder(root / max(found, key=lambda m: int(m.group(2))).group(0))
+
+
+def _numbered(root: Path) -> list[re.Match[str]]:
+    return [m for name in sorted(os.listdir(root)) if (m := _NAME.fullmatch(name))]

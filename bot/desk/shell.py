@@ -1,0 +1,124 @@
+"""The shell of a run in virtual time: drives the runtime slice by slice, paces it, and serves other terminals in between.
+
+Everything a person or another process wants of a running desk (kill, resume, status, stop) is looked at between two
+slices and enters the loop as an event. How the run is sliced never changes its journal; only what people do does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+from bot.kill.control import ControlServer
+from bot.kill.latch import Latch, LatchState
+from bot.model import event as ev
+from bot.runtime import Runtime
+
+SLICE_NS = 600_000_000_000
+"""Market time between two looks at the control socket when nothing paces the run: a few milliseconds of work."""
+LOOK_S = 0.05
+"""Wall time between two looks of a paced run."""
+DRAIN_STEP_NS = 250_000_000
+DRAIN_NS = 60_000_000_000
+"""A stop lets orders in flight settle and fills be hedged for at most this much market time."""
+
+OPEN_FOR_EVER = ev.NEVER
+
+
+class Control(Protocol):
+    """What the shell needs of a control server."""
+
+    def poll(self, wait_s: float = 0.0) -> None:
+        """Serve what has arrived, waiting up to `wait_s` for it."""
+
+    def close(self) -> None:
+        """Stop serving."""
+
+
+class Shell:
+    """Runs one runtime over one market source from `start_ns` to `end_ns` (NEVER: until stopped).
+
+    speed: market seconds per wall second, 0.0 for as fast as it goes. on_slice: called after every slice.
+    """
+
+    def __init__(
+        self, runtime: Runtime, source: Iterator[Any], *, start_ns: int, end_ns: int, speed: float, latch: Latch,
+        on_slice: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
+        self.runtime = runtime
+        self.source = source
+        self.start_ns = self.now_ns = start_ns
+        self.end_ns = end_ns
+        self.speed = speed
+        self.latch = latch
+        self.on_slice = on_slice
+        self.control: Control | None = None
+        self.stopping = ""
+
+    def serve(self, handlers: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]) -> ControlServer:
+        """Open the control socket of the data folder."""
+        server = ControlServer(self.latch.folder, handlers)
+        self.control = server
+        return server
+
+    def stop(self, why: str) -> None:
+        """Ask the run to end after the present slice (signal handlers call it)."""
+        self.stopping = why
+
+    def run(self) -> None:
+        """Drive to the end of the run or until stopped; a stop drains first. Closes the control socket."""
+        began, origin = time.monotonic(), self.now_ns
+        try:
+            while not self.stopping and self.now_ns < self.end_ns:
+                self._latched()
+                if self.speed > 0.0:
+                    target = origin + int((time.monotonic() - began) * self.speed * 1e9)
+                else:
+                    target = self.now_ns + SLICE_NS
+                target = max(self.now_ns, min(target, self.end_ns))
+                more = self.runtime.drive(self.source, target)
+                self.now_ns = target
+                self._between()
+                if not more and self.end_ns >= OPEN_FOR_EVER:
+                    break
+            if self.stopping:
+                self.drain()
+        finally:
+            self.runtime.stop()
+            if self.control is not None:
+                self.control.close()
+
+    def _between(self) -> None:
+        if self.on_slice is not None:
+            self.on_slice()
+        wait_s = LOOK_S if self.speed > 0.0 and self.now_ns < self.end_ns else 0.0
+        if self.control is not None:
+            self.control.poll(wait_s)
+        elif wait_s:
+            time.sleep(wait_s)
+
+    def _latched(self) -> None:
+        """Bring the latch on disk into the loop as an event; whoever wrote it need not have reached us."""
+        self.take(self.latch.poll())
+
+    def take(self, state: LatchState) -> None:
+        """Set the kill level of the desk to the latch's, journalled, if it differs."""
+        if state.level is self.runtime.engine.ob.kill_level:
+            return
+        now = max(self.now_ns, self.runtime.engine.ob.now)
+        self.runtime.emit(ev.KillSet(ts=now, level=state.level, kill_id=state.kill_id, reason=state.reason or state.fault))
+        self.runtime.pump()
+
+    def drain(self) -> None:
+        """Let orders in flight settle and fills be hedged, openings blocked at the send gate, for a bounded time."""
+        self.runtime.latch = max(self.runtime.latch, ev.KillLevel.PAUSE, key=ev.LEVEL_RANK.__getitem__)
+        until = self.now_ns + DRAIN_NS
+        while self.now_ns < until and not self.settled():
+            self.now_ns += DRAIN_STEP_NS
+            self.runtime.drive(self.source, self.now_ns)
+
+    def settled(self) -> bool:
+        """Return whether nothing is in flight and every pair is hedged within tolerance."""
+        engine = self.runtime.engine
+        return not engine.ob.live and all(loop.watch.since_ns == 0 for loop in engine.loops)
