@@ -11,14 +11,40 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from bot.engine.fold import apply
+from bot.engine.obligations import Obligations, decode, encode
 from bot.engine.step import NOTHING, Engine, Step
 from bot.model import event as ev
 from bot.model.command import Cancel, Command, Submit
 from bot.model.errors import JournalError
 from bot.model.ids import InstrumentId, VenueId
+from bot.model.instrument import Instrument
 from bot.model.ports import Journal, SimulatedVenue, Tape, Venue
+
+
+@runtime_checkable
+class StoredJournal(Journal, Protocol):
+    """A journal that can be read back."""
+
+    def read(self, from_seq: int = 0) -> Iterator[tuple[int, int, ev.Event]]:
+        """Yield (seq, n, event) from `from_seq` on, in order."""
+
+    def latest_checkpoint(self) -> tuple[int, bytes] | None:
+        """Return (seq, state) of the newest checkpoint."""
+
+    def checkpoint(self, seq: int, state: bytes) -> None:
+        """Keep the encoded state after `seq`."""
+
+
+def recover(journal: StoredJournal, terms: dict[InstrumentId, Instrument], fresh: Obligations) -> Obligations:
+    """Return the obligations a journal leaves: its newest checkpoint and the tail, or `fresh` and everything."""
+    found = journal.latest_checkpoint()
+    seq, ob = (found[0], decode(found[1])) if found is not None else (0, fresh)
+    for _, _, event in journal.read(seq + 1):
+        apply(ob, terms, event)
+    return ob
 
 
 class Observer(Protocol):
@@ -30,6 +56,9 @@ class Observer(Protocol):
     def marked(self, now_ns: int) -> None:
         """See that mark prices moved: a moment to value the desk."""
 
+
+CHECKPOINT_STEPS = 2_000
+"""Journalled steps between two checkpoints: a recovery folds at most this tail (about 0.1 s)."""
 
 _OPENINGS_STOP = ev.LEVEL_RANK[ev.KillLevel.PAUSE]
 
@@ -48,6 +77,7 @@ class Runtime:
         self.seq = seq
         self.latch = engine.ob.kill_level
         self.dispatched = 0
+        self._uncheckpointed = 0
         self._observer = observer
         self._inbox: deque[ev.Event] = deque()
         self._simulated = [v for v in venues.values() if isinstance(v, SimulatedVenue)]
@@ -206,6 +236,18 @@ class Runtime:
             self._dispatch(command)
         if self._observer is not None:
             self._observer.stepped(event, out)
+        self._uncheckpointed += 1
+        if self._uncheckpointed >= CHECKPOINT_STEPS:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Keep the state so that a recovery need not fold the whole journal; a refusal only makes that longer."""
+        self._uncheckpointed = 0
+        if isinstance(self.journal, StoredJournal):
+            try:
+                self.journal.checkpoint(self.seq, encode(self.engine.ob))
+            except JournalError:
+                return
 
     def _without_journal(self, event: ev.Event, out: Step, reason: str) -> list[Command]:
         """Freeze, and return the commands that may leave anyway: those that get flatter, with their intent on file."""
