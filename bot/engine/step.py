@@ -288,12 +288,8 @@ class Engine:
             self._commands.append(Cancel(spec.venue, spec.instrument, spec.client_id))
             return
         window = loop.window
-        terms, book = (window.lead_terms, window.lead) if action.leg == "lead" else (window.hedge_terms, window.hedge)
-        spec = OrderSpec(
-            client_id=client_id(ob.mode, ob.run, action.purpose, ob.next_order), pair=window.pair, venue=terms.venue,
-            instrument=terms.id, side=action.side, qty=action.qty, limit=action.limit, tif=action.tif,
-            purpose=action.purpose, reduce_only=action.reduce_only,
-        )  # fmt: skip
+        terms, book = _leg(window, action)
+        spec = order_spec(ob, window, action)
         others = tuple(s for s in (ob.orders[c].spec for c in ob.live) if s.instrument == terms.id and s.side is not spec.side)
         refusal = flow.collar(spec, terms, book.bid, book.ask, others, action.opening, len(self.desk.sent), self.limits)
         if refusal is not None:
@@ -322,3 +318,16 @@ class Engine:
             if loop.watch.since_ns:
                 due = min(due, ob.now + self.x.timer_ns)
         return max(due, ob.now + 1)
+
+
+def _leg(window: Window, ask: Ask) -> tuple[Instrument, Book]:
+    return (window.lead_terms, window.lead) if ask.leg == "lead" else (window.hedge_terms, window.hedge)
+
+
+def order_spec(ob: Obligations, window: Window, ask: Ask) -> OrderSpec:
+    """Return the order that an ask becomes, with the next id: minted from journalled counters, so a replay mints the same."""
+    terms, _ = _leg(window, ask)
+    return OrderSpec(
+        client_id=client_id(ob.mode, ob.run, ask.purpose, ob.next_order), pair=window.pair, venue=terms.venue, instrument=terms.id,
+        side=ask.side, qty=ask.qty, limit=ask.limit, tif=ask.tif, purpose=ask.purpose, reduce_only=ask.reduce_only,
+    )  # fmt: skip
