@@ -95,7 +95,7 @@ def edge_at(p: ConvergenceParams, view: View, lots: int, x: Outlook) -> Edge | N
         return None
     buying = x.direction > 0
     cme = walk(view.lead.levels(buying), lots)
-    perp = walk(view.hedge.levels(not buying), lots * _hedge_per_lot(view))
+    perp = walk(view.hedge.levels(not buying), lots * _hedge_per_lot(view) * (1.0 - 1e-9))  # 7 x 0.1 > 0.7 in floats
     if cme is None or perp is None:
         return None
     perp_usd = perp * stable
