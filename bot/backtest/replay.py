@@ -15,12 +15,12 @@ from typing import Any
 
 import msgspec
 
-from bot.desk.tally import digest
 from bot.engine import fold
 from bot.engine.obligations import Obligations
 from bot.engine.observations import restore
 from bot.engine.pair import Ask, plan
 from bot.engine.step import Engine, order_spec
+from bot.journal import codec
 from bot.journal.tape import Gap
 from bot.model import event as ev
 from bot.model.ids import PairId
@@ -108,7 +108,7 @@ def decisions_from_tape(
             continue
         out = engine.step(trigger)
         for command in out.commands:
-            sha.update(digest(command))
+            sha.update(codec.command_bytes(command))
         found.commands += len(out.commands)
         found.decisions += len(out.events)
         if tuple(decisions) != out.events:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from bot.model.command import Command
 from bot.model.errors import JournalError
 from bot.model.event import Event
 
@@ -52,3 +53,8 @@ def sha256(rows: Iterable[tuple[int, int, bytes]]) -> str:
         digest.update(b"%d %d %d\n" % (seq, n, len(body)))
         digest.update(body)
     return digest.hexdigest()
+
+
+def command_bytes(command: Command) -> bytes:
+    """Return the bytes of a command that enter the digest of a run's commands."""
+    return type(command).__name__.encode() + _encode(command)

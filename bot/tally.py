@@ -16,10 +16,10 @@ from bot.engine.obligations import PairState
 from bot.engine.observations import Window
 from bot.engine.pair import unhedged_coins
 from bot.engine.step import Engine, Step
+from bot.journal import codec
 from bot.journal.attribution import CAPITAL_KINDS, LINES, Leg, Marks, PairAttribution, WalletAttribution
 from bot.market.fair import cme_fair, years
 from bot.model import event as ev
-from bot.model.command import Command
 from bot.model.ids import ClientId, PairId
 from bot.model.instrument import Instrument, maintenance_margin
 
@@ -103,7 +103,7 @@ class Tally:
     def stepped(self, event: ev.Event, out: Step) -> None:
         """See one journalled step: its trigger first, then its decisions in order."""
         for command in out.commands:
-            self._sha.update(digest(command))
+            self._sha.update(codec.command_bytes(command))
         if not self.started and not self._start():
             return
         self._seen(event)
@@ -302,8 +302,3 @@ def buffers(engine: Engine) -> dict[str, float]:
             if isfinite(share):
                 found[silo.venue] = min(share, found.get(silo.venue, share))
     return found
-
-
-def digest(command: Command) -> bytes:
-    """Return the bytes of a command that enter the digest of a run."""
-    return type(command).__name__.encode() + msgspec.json.encode(command)
