@@ -1,0 +1,270 @@
+"""One look at a desk as plain values: what status, the live view and other screens show.
+
+It is taken between two events and reads only what the engine already knows, so looking never changes a run. What is not
+known is None or absent, never zero: an unpriced leg has no mark, a warming strategy no z.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any
+
+import msgspec
+
+from bot.engine import assess
+from bot.engine.obligations import Obligations, PairState
+from bot.engine.pair import unhedged_coins
+from bot.engine.step import Engine, PairLoop
+from bot.model.event import LEVEL_RANK, KillLevel
+from bot.model.market import Book
+from bot.model.notation import iso
+from bot.model.order import OrderStatus
+from bot.model.position import Position, pnl_est
+from bot.tally import buffers, coins_of
+
+S_NS = 1_000_000_000
+
+
+class LegRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One leg of a pair. qty: signed contracts. avg, mark: quote currency. upnl: settle currency. age_s: of the quote."""
+
+    pair: str
+    leg: str
+    venue: str
+    instrument: str
+    qty: float
+    avg: float | None
+    mark: float | None
+    upnl: float | None
+    settle: str
+    age_s: float | None
+    open: bool
+
+
+class PairRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One pair with what its strategy sees. Premium, excess, mean, sigma and edge in bp of the index; funding USD, > 0 received.
+
+    blocked: why nothing is opened now, "" when something could be. held_s: age of the trade that is on.
+    """
+
+    id: str
+    strategy: str
+    target: float
+    held: float
+    unhedged_coins: float
+    armed: bool
+    frozen: str
+    premium_bp: float | None
+    excess_bp: float | None
+    mean_bp: float | None
+    sigma_bp: float | None
+    z: float | None
+    z_in: float | None
+    z_out: float | None
+    edge_bp: float | None
+    carry: float | None
+    pnl_usd: float | None
+    funding_usd: float
+    funding_rate: float | None
+    funding_stamp: str | None
+    held_s: float | None
+    blocked: str
+
+
+class VenueRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One venue: money in USD, and the unstressed margin buffer (equity - maintenance) / equity as a share."""
+
+    up: bool
+    equity_usd: float | None
+    maintenance_usd: float | None
+    buffer: float | None
+    positions: dict[str, float]
+
+
+class OrderRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A live order. qty, filled: contracts."""
+
+    id: str
+    venue: str
+    instrument: str
+    side: str
+    qty: float
+    filled: float
+    limit: float
+    purpose: str
+    status: str
+    age_s: float
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The desk at one instant of market time. equity_usd None: something owned has no price yet."""
+
+    run_id: str
+    mode: str
+    seed: int
+    scenario: str
+    at: str
+    state: str
+    kill_level: str
+    kill_id: str
+    ready: bool
+    pairs: tuple[PairRow, ...]
+    legs: tuple[LegRow, ...]
+    venues: dict[str, VenueRow]
+    orders: tuple[OrderRow, ...]
+    net_delta_base: float
+    equity_usd: float | None
+    day_pnl_usd: float | None
+    opened: int
+    closed: int
+    fills: int
+    rejects: int
+    refusals: dict[str, int]
+    blocked_by: tuple[str, ...]
+
+
+def take(engine: Engine, *, run_id: str, seed: int = 0, scenario: str = "") -> Snapshot:
+    """Return what the desk knows now."""
+    ob, desk = engine.ob, engine.desk
+    priced = assess.priced(ob, desk)
+    equity = assess.nav_usd(ob, desk) if priced else None
+    pairs = tuple(_pair(ob, loop) for loop in engine.loops)
+    return Snapshot(
+        run_id=run_id, mode=ob.mode, seed=seed, scenario=scenario, at=iso(ob.now), state=_state(ob, engine),
+        kill_level=ob.kill_level.value, kill_id=ob.kill_id, ready=ob.ready, pairs=pairs,
+        legs=tuple(row for loop in engine.loops for row in _legs(ob, loop)), venues=_venues(engine),
+        orders=_orders(ob), net_delta_base=net_delta(engine), equity_usd=equity,
+        day_pnl_usd=equity - ob.day_start_usd if equity is not None and ob.day_start_usd else None,
+        opened=sum(p.opened for p in ob.pairs.values()), closed=sum(p.closed for p in ob.pairs.values()),
+        fills=ob.fills, rejects=ob.rejects, refusals=dict(sorted(ob.refusals.items())),
+        blocked_by=_blocked(ob, pairs),
+    )  # fmt: skip
+
+
+def net_delta(engine: Engine) -> float:
+    """Return the coins of delta over all venues, signed."""
+    return sum(
+        coins_of(engine.terms[i], p.qty_f, engine.books[i].mid)
+        for silo in engine.ob.silos.values()
+        for i, p in silo.positions.items()
+    )
+
+
+def _state(ob: Obligations, engine: Engine) -> str:
+    """Return the desk's state in one word, the gravest first."""
+    flat = all(p.flat for p in ob.pairs.values()) and not ob.live
+    tolerance = engine.x.unhedged_coins_max
+    if ob.halted or not ob.started:
+        return "HALTED"
+    if LEVEL_RANK[ob.kill_level] >= LEVEL_RANK[KillLevel.FLATTEN]:
+        return "FLAT" if flat else "FLATTENING"
+    if not ob.ready:
+        return "RECONCILING"
+    if any(p.unwind for p in ob.pairs.values()):
+        return "UNWINDING"
+    if any(abs(float(unhedged_coins(x.state, x.window))) > tolerance for x in engine.loops):
+        return "LEGGING"
+    return "FLAT" if flat else "HEDGED" if not all(p.flat for p in ob.pairs.values()) else "WORKING"
+
+
+def _pair(ob: Obligations, loop: PairLoop) -> PairRow:
+    state, window, memory = loop.state, loop.window, loop.memory
+    hedge, warm = window.hedge, bool(getattr(memory, "warm", False))
+    params, sampled = getattr(memory, "params", None), bool(getattr(memory, "sampled_ns", 0))
+    return PairRow(
+        id=window.pair, strategy=state.terms.strategy, target=float(state.target), held=state.lead.qty_f,
+        unhedged_coins=float(unhedged_coins(state, window)), armed=state.armed, frozen=state.frozen,
+        premium_bp=_seen(memory, "premium_bp", sampled), excess_bp=_seen(memory, "excess_bp", sampled),
+        mean_bp=_seen(memory, "mean_bp", warm), sigma_bp=_seen(memory, "sigma_bp", warm), z=_seen(memory, "z", warm),
+        z_in=_seen(params, "z_in"), z_out=_seen(params, "z_out"), edge_bp=_seen(memory, "edge_bp", bool(getattr(memory, "edge_ns", 0))),
+        carry=_seen(memory, "carry"), pnl_usd=None if state.flat else assess.pair_pnl_usd(state, window),
+        funding_usd=float(state.funding) * window.stable_usd,
+        funding_rate=hedge.funding_rate if hedge.funding_ts else None,
+        funding_stamp=iso(hedge.funding_stamp_ns) if hedge.funding_stamp_ns else None,
+        held_s=(ob.now - state.entered_ns) / S_NS if state.entered_ns and not state.flat else None,
+        blocked=str(getattr(memory, "blocked", "") or ""),
+    )  # fmt: skip
+
+
+def _seen(source: Any, name: str, known: bool = True) -> float | None:
+    """Return a display field of a strategy, None when it has none or nothing to say yet."""
+    value = getattr(source, name, None)
+    return float(value) if known and isinstance(value, int | float) and isfinite(value) else None
+
+
+def _legs(ob: Obligations, loop: PairLoop) -> tuple[LegRow, LegRow]:
+    state, w = loop.state, loop.window
+    return (
+        _leg(ob, w.pair, "lead", w.lead_terms, state.lead, w.lead, w.lead_session.open_at(ob.now)),
+        _leg(ob, w.pair, "hedge", w.hedge_terms, state.hedge, w.hedge, w.hedge_session.open_at(ob.now)),
+    )
+
+
+def _leg(ob: Obligations, pair: str, leg: str, terms: Any, position: Position, book: Book, is_open: bool) -> LegRow:
+    price = assess.price_of(book)
+    return LegRow(
+        pair=pair, leg=leg, venue=terms.venue, instrument=terms.id, qty=position.qty_f,
+        avg=position.avg_f if position.qty_f else None, mark=price or None,
+        upnl=pnl_est(terms, position, price, float(terms.unit)) if price else None, settle=terms.settle,
+        age_s=(ob.now - book.venue_ts) / S_NS if book.venue_ts else None, open=is_open,
+    )  # fmt: skip
+
+
+def _venues(engine: Engine) -> dict[str, VenueRow]:
+    ob, desk, shares = engine.ob, engine.desk, buffers(engine)
+    rows = {}
+    for name, silo in ob.silos.items():
+        usd = [desk.usd(c) for c in silo.cash]
+        known = bool(usd) and all(u > 0.0 for u in usd)
+        equity = sum(assess.silo_equity(silo, desk, c) * desk.usd(c) for c in silo.cash) if known else None
+        share = shares.get(name)
+        rows[name] = VenueRow(
+            up=silo.up, equity_usd=equity, buffer=share,
+            maintenance_usd=equity * (1.0 - share) if equity is not None and share is not None else None,
+            positions={i: p.qty_f for i, p in silo.positions.items() if p.qty_f},
+        )  # fmt: skip
+    return rows
+
+
+def _orders(ob: Obligations) -> tuple[OrderRow, ...]:
+    rows = []
+    for client_id in ob.live:
+        order = ob.orders[client_id]
+        spec = order.spec
+        rows.append(
+            OrderRow(
+                id=client_id, venue=spec.venue, instrument=spec.instrument, side=spec.side.value, qty=float(spec.qty),
+                filled=float(order.filled), limit=float(spec.limit), purpose=spec.purpose.name.lower(),
+                status=order.status.value, age_s=(ob.now - order.sent_ns) / S_NS,
+            )
+        )  # fmt: skip
+    return tuple(rows)
+
+
+def _blocked(ob: Obligations, pairs: tuple[PairRow, ...]) -> tuple[str, ...]:
+    """Return every reason why nothing is opened now, the desk's first."""
+    reasons = []
+    if ob.halted:
+        reasons.append(f"halted: {ob.halted}")
+    if ob.kill_level is not KillLevel.NONE:
+        reasons.append(f"kill {ob.kill_level.value} {ob.kill_id}".strip())
+    if not ob.ready:
+        reasons.append(f"not reconciled: {ob.cause}" if ob.cause else "not reconciled")
+    reasons += [f"{name} unreachable" for name, silo in ob.silos.items() if not silo.up]
+    unknown = sum(ob.orders[c].status is OrderStatus.UNKNOWN for c in ob.live)
+    if unknown:
+        reasons.append(f"{unknown} order(s) with unknown outcome")
+    for pair in pairs:
+        reasons += _pair_blocks(ob.pairs[pair.id], pair)
+    return tuple(reasons)
+
+
+def _pair_blocks(state: PairState, pair: PairRow) -> list[str]:
+    reasons = []
+    if state.frozen:
+        reasons.append(f"{pair.id}: frozen, {state.frozen}")
+    if not state.armed:
+        reasons.append(f"{pair.id}: disarmed after a stop")
+    if pair.blocked and state.flat:
+        reasons.append(f"{pair.id}: {pair.blocked}")
+    return reasons
