@@ -157,7 +157,7 @@ def test_edge_floor_blocks() -> None:
     """A high z whose edge does not pay the costs is not opened and says so."""
     memory = warmed(swing=5.0)
     assert at_excess(memory, PairView(), 15.0) is None
-    assert memory.blocked.startswith("edge -") and memory.edge_ns == NOW
+    assert memory.blocked.startswith("edge -") and memory.blocked.endswith(" < 3 bp") and memory.edge_ns == NOW
 
 
 def test_capital_hurdle_blocks() -> None:
@@ -283,6 +283,16 @@ def test_costly_funding_ends_a_trade() -> None:
     assert intent is not None and intent.target_lead == 0 and intent.reason.startswith("holding -")
 
 
+def test_a_small_loss_of_holding_is_endured() -> None:
+    """Near the exit a stamp that costs more than is left to earn, but less than leaving, ends nothing; a dearer one does."""
+    memory, view, _ = opened()
+    view.funding(-0.001)
+    assert at_excess(memory, view, 12.0, NOW + 240 * MINUTE) is None and -10.0 < memory.hold_bp < -5.0
+    view.funding(-0.002)
+    left = at_excess(memory, view, 12.0, NOW + 242 * MINUTE)
+    assert left is not None and left.target_lead == 0
+
+
 def test_positive_funding_raises_the_edge_of_the_short_perp() -> None:
     """The same excess with better funding has more edge for long CME / short perp, and expected funding is what the short gets."""
     low, high = [at_excess(warmed(), _with_funding(rate), 50.0) for rate in (0.00005, 0.0005)]
@@ -342,6 +352,16 @@ def test_carry_mode_needs_funding_over_implied_carry() -> None:
         if intent is not None:
             assert intent.horizon_days == pytest.approx(28.0)
     assert p.z_stop == 4.0
+
+
+def test_carry_mode_expects_an_adverse_mean_and_no_favourable_one() -> None:
+    """A perp under its mean is expected to come back against the trade; one over its mean is expected to stay."""
+    edges = []
+    for bp in (-40.0, 0.0, 40.0):
+        memory, view = warmed(params(mode="carry", funding_half_life_h=240.0)), _with_funding(0.001)
+        at_excess(memory, view, bp)
+        edges.append(memory.edge_bp)
+    assert edges[1] - edges[0] == pytest.approx(40.0, abs=3.0) and edges[2] == pytest.approx(edges[1], abs=3.0)
 
 
 def test_carry_mode_ignores_z_out_and_leaves_when_funding_turns() -> None:
