@@ -1,0 +1,108 @@
+"""Properties of the CME calendar at any instant and over any range."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot.market.calendar import END_NS, START_NS, CmeCalendar, DeskSessions, Interval, State, intervals
+from bot.market.expiry import expiry_ns
+from bot.market.settlement import is_business_day
+from bot.model.event import NEVER
+from bot.model.instrument import Instrument, Kind
+
+DAY_NS = 86_400_000_000_000
+INSTANTS = st.integers(START_NS - 3 * DAY_NS, END_NS + 3 * DAY_NS)
+LENGTHS = st.integers(1, 40 * DAY_NS)
+PRODUCTS = st.sampled_from(["BTC", "MBT", "ETH", "MET"])
+
+FUTURE = Instrument(
+    id="MBTX26", venue="cme", kind=Kind.FUTURE, base="BTC", unit=Decimal("0.1"), tick=Decimal(5), lot=Decimal(1),
+    index_quote="USD", settle="USD", product="MBT", expiry_ns=expiry_ns(2026, 11),
+)  # fmt: skip
+
+
+def same(a: Interval, b: Interval) -> bool:
+    """Return whether two intervals differ only in their bounds."""
+    return (a.state, a.reason, a.trade_date) == (b.state, b.reason, b.trade_date)
+
+
+@settings(max_examples=80, deadline=None)
+@given(PRODUCTS, INSTANTS, LENGTHS)
+def test_intervals_cover_the_range(product: str, from_ns: int, length: int) -> None:
+    """Intervals are sorted, contiguous, merged, non-empty and cover exactly what was asked."""
+    found = intervals(product, from_ns, from_ns + length)
+    assert found[0].from_ns == from_ns and found[-1].to_ns == from_ns + length
+    assert all(i.from_ns < i.to_ns for i in found)
+    for a, b in pairwise(found):
+        assert a.to_ns == b.from_ns and not same(a, b)
+
+
+@settings(max_examples=60, deadline=None)
+@given(INSTANTS, LENGTHS, st.lists(st.floats(0.0, 1.0, exclude_max=True), max_size=10))
+def test_at_agrees_with_intervals(from_ns: int, length: int, shares: list[float]) -> None:
+    """Asked instant by instant, in any order, the calendar says what the range says: inside, at each boundary, 1 ns beside it."""
+    to_ns = from_ns + length
+    found = intervals("BTC", from_ns, to_ns)
+    calendar = CmeCalendar()
+    asked = {from_ns + int(share * length) for share in shares}
+    for i in found:
+        asked |= {t for t in (i.from_ns - 1, i.from_ns, i.from_ns + 1, i.to_ns - 1) if from_ns <= t < to_ns}
+    for ts_ns in sorted(asked, key=lambda t: hash(t) % 1009):
+        (one,) = [i for i in found if i.from_ns <= ts_ns < i.to_ns]
+        whole = calendar.at(ts_ns)
+        assert same(one, whole) and whole.from_ns <= one.from_ns and one.to_ns <= whole.to_ns
+        assert (one.from_ns == from_ns or whole.from_ns == one.from_ns) and (one.to_ns == to_ns or whole.to_ns == one.to_ns)
+
+
+@settings(max_examples=200, deadline=None)
+@given(INSTANTS)
+def test_until_is_the_true_next_change(ts_ns: int) -> None:
+    """is_open holds until exactly the answer's end: the same 1 ns before it, the other at it."""
+    sessions = DeskSessions({FUTURE.id: FUTURE})
+    is_open, until_ns = sessions.is_open("MBTX26", ts_ns)
+    assert until_ns > ts_ns
+    if until_ns < NEVER:
+        assert sessions.is_open("MBTX26", until_ns - 1) == (is_open, until_ns)
+        assert sessions.is_open("MBTX26", until_ns)[0] is not is_open
+        middle = ts_ns + (until_ns - ts_ns) // 2
+        assert sessions.is_open("MBTX26", middle) == (is_open, until_ns)
+
+
+@settings(max_examples=200, deadline=None)
+@given(INSTANTS)
+def test_trade_date_is_a_business_day_that_holds_until_its_roll(ts_ns: int) -> None:
+    """The label is never a weekend or a holiday, agrees with the interval, and changes exactly when it said it would."""
+    sessions = DeskSessions({})
+    label, until_ns = sessions.trade_date(ts_ns)
+    assert until_ns > ts_ns and label == CmeCalendar().at(ts_ns).trade_date
+    if label:
+        assert is_business_day(date.fromisoformat(label)) and date.fromisoformat(label).weekday() < 5
+    if until_ns < NEVER:
+        assert sessions.trade_date(until_ns - 1) == (label, until_ns)
+        after = sessions.trade_date(until_ns)[0]
+        assert after > label or (after == "" and until_ns == END_NS)
+
+
+def test_one_roll_per_business_day() -> None:
+    """Over the whole calendar every business day is carried once, in order, without a gap or a repeat."""
+    labels, ts_ns = [], START_NS
+    while ts_ns < END_NS:
+        label, ts_ns = DeskSessions({}).trade_date(ts_ns)
+        labels.append(label)
+    days = [date(2017, 12, 18) + timedelta(days=n) for n in range((date(2028, 1, 3) - date(2017, 12, 18)).days + 1)]
+    assert labels == [day.isoformat() for day in days if is_business_day(day)]
+
+
+def test_every_business_day_trades_and_trade_dates_roll_only_while_shut() -> None:
+    """Over the whole calendar each trade date has an open interval and no open interval touches another."""
+    whole = intervals("BTC", START_NS, END_NS)
+    traded = {i.trade_date for i in whole if i.state is State.OPEN}
+    assert {i.trade_date for i in whole} == traded
+    for a, b in pairwise(whole):
+        assert not (a.state is State.OPEN and b.state is State.OPEN)
+        assert a.trade_date <= b.trade_date
