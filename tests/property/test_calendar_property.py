@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from itertools import pairwise
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,8 +17,20 @@ from bot.model.event import NEVER
 from bot.model.instrument import Instrument, Kind
 
 DAY_NS = 86_400_000_000_000
-INSTANTS = st.integers(START_NS - 3 * DAY_NS, END_NS + 3 * DAY_NS)
-LENGTHS = st.integers(1, 40 * DAY_NS)
+SECOND_NS = 1_000_000_000
+DAYS = (END_NS - START_NS) // DAY_NS
+
+
+def ns(days: int, seconds: int, nanoseconds: int) -> int:
+    """Return the sum in ns. Wide integers are drawn near their edges only, so an instant is put together from parts."""
+    return days * DAY_NS + seconds * SECOND_NS + nanoseconds
+
+
+SECONDS = st.one_of(st.integers(0, 86_399), st.integers(20 * 3_600, 24 * 3_600 - 1), st.integers(21 * 3_600, 21 * 3_600 + 150))
+"""Seconds of a UTC day, one third of them where Chicago closes and one third within the summer's two-minute stop."""
+PARTS = st.sampled_from([0, 1, SECOND_NS - 1])
+INSTANTS = st.builds(lambda days, seconds, part: START_NS // DAY_NS * DAY_NS + ns(days, seconds, part), st.integers(-3, DAYS + 3), SECONDS, PARTS)
+LENGTHS = st.builds(lambda days, seconds, part: 1 + ns(days, seconds, part), st.integers(0, 40), SECONDS, PARTS)
 PRODUCTS = st.sampled_from(["BTC", "MBT", "ETH", "MET"])
 
 FUTURE = Instrument(
@@ -43,13 +56,13 @@ def test_intervals_cover_the_range(product: str, from_ns: int, length: int) -> N
 
 
 @settings(max_examples=60, deadline=None)
-@given(INSTANTS, LENGTHS, st.lists(st.floats(0.0, 1.0, exclude_max=True), max_size=10))
-def test_at_agrees_with_intervals(from_ns: int, length: int, shares: list[float]) -> None:
+@given(INSTANTS, LENGTHS, st.lists(st.integers(0, 999_999), max_size=10))
+def test_at_agrees_with_intervals(from_ns: int, length: int, millionths: list[int]) -> None:
     """Asked instant by instant, in any order, the calendar says what the range says: inside, at each boundary, 1 ns beside it."""
     to_ns = from_ns + length
     found = intervals("BTC", from_ns, to_ns)
     calendar = CmeCalendar()
-    asked = {from_ns + int(share * length) for share in shares}
+    asked = {from_ns + share * length // 1_000_000 for share in millionths}
     for i in found:
         asked |= {t for t in (i.from_ns - 1, i.from_ns, i.from_ns + 1, i.to_ns - 1) if from_ns <= t < to_ns}
     for ts_ns in sorted(asked, key=lambda t: hash(t) % 1009):
@@ -106,3 +119,17 @@ def test_every_business_day_trades_and_trade_dates_roll_only_while_shut() -> Non
     for a, b in pairwise(whole):
         assert not (a.state is State.OPEN and b.state is State.OPEN)
         assert a.trade_date <= b.trade_date
+
+
+def test_the_desk_agrees_with_every_interval_of_the_calendar() -> None:
+    """Over the whole calendar a future without end is open exactly in the open intervals, at both ends of each, until its end."""
+    sessions = DeskSessions({FUTURE.id: msgspec.structs.replace(FUTURE, expiry_ns=NEVER)})
+    shut = 0
+    for i in intervals("MBT", START_NS, END_NS):
+        is_open = i.state is State.OPEN
+        first, last = sessions.is_open(FUTURE.id, i.from_ns), sessions.is_open(FUTURE.id, i.to_ns - 1)
+        assert first == last and first[0] is is_open, i
+        assert first[1] == i.to_ns if is_open else first[1] >= i.to_ns or first[1] == NEVER, i
+        assert sessions.trade_date(i.from_ns)[0] == i.trade_date == sessions.trade_date(i.to_ns - 1)[0], i
+        shut += not is_open
+    assert shut > 2_500

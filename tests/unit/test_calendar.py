@@ -236,6 +236,21 @@ def test_next_open_skips_every_phase_that_is_not_open() -> None:
     assert calendar.next_open_ns(at("2026-06-02T12:00")) == at("2026-06-02T12:00")
 
 
+@pytest.mark.parametrize(
+    ("when", "starts", "ends"),
+    [
+        ("2026-01-20T10:00", "2026-01-19T17:00", "2026-01-20T16:00"),
+        ("2026-01-18T10:00", "2026-01-16T16:00", "2026-01-18T17:00"),
+        ("2026-06-08T10:00", "2026-06-06T04:00", "2026-06-08T16:00"),
+        ("2026-12-26T10:00", "2026-12-24T12:15", "2026-12-27T17:00"),
+    ],
+)
+def test_at_returns_the_whole_interval(when: str, starts: str, ends: str) -> None:
+    """An interval asked about on its last day still knows the evening it began on."""
+    found = CmeCalendar().at(at(when))
+    assert (found.from_ns, found.to_ns) == (at(starts), at(ends))
+
+
 # -- the desk's view --------------------------------------------------------------------------------------
 
 
@@ -268,6 +283,12 @@ def test_a_future_follows_the_exchange_until_its_next_change() -> None:
     assert desk().is_open("MBTX26", at("2026-06-02T12:00")) == (True, at("2026-06-02T16:00"))
     assert desk().is_open("MBTX26", at("2026-06-02T16:01:45")) == (False, at("2026-06-02T16:02"))
     assert desk().is_open("MBTX26", at("2026-06-05T20:00")) == (True, at("2026-06-06T02:00"))
+
+
+@pytest.mark.parametrize("when", ["2026-06-02T16:01:15", "2026-06-02T16:01:45", "2026-06-06T03:50", "2026-06-06T03:59:45"])
+def test_orders_taken_before_the_opening_are_not_trading(when: str) -> None:
+    """Pre-open and no-cancel are not open to the desk: a leg sent there cannot be hedged."""
+    assert desk().is_open("MBTX26", at(when))[0] is False
 
 
 def test_an_expired_future_never_opens_again() -> None:
