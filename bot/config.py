@@ -85,7 +85,6 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     """The desk itself. drain_s: longest time a stop may take to settle what is in flight (wall time)."""
 
     broker_phone: str
-    kill_wait_s: float
     drain_s: float
 
 
@@ -372,7 +371,6 @@ def _faults(s: Settings) -> Iterator[tuple[str, str]]:
     for name, value in zip(s.costs.__struct_fields__, msgspec.structs.astuple(s.costs), strict=True):
         yield f"costs.{name}", "" if value >= 0 else f"{value} must be >= 0"
     yield "costs.depth_share", "" if 0 < s.costs.depth_share <= 1 else f"{s.costs.depth_share} must be in (0, 1]"
-    yield "desk.kill_wait_s", _over_zero(s.desk.kill_wait_s)
     yield "desk.drain_s", _over_zero(s.desk.drain_s)
 
 

@@ -1,0 +1,350 @@
+"""The command line: reads what people type, calls one function per verb, prints its result and sets the exit code.
+
+Everything heavy is imported inside the verb that needs it, so that `--help` stays light and `kill` and `status` start
+fast. With --json stdout carries JSON lines only and the last one is the result; everything else goes to stderr.
+
+Exit codes: 0 ok, 1 error, 2 usage, 3 configuration, 4 venue, 5 an operator's order refused by risk, 6 halted or latched,
+130 and 143 stopped by SIGINT and SIGTERM after a bounded drain.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from bot.config import Loaded
+    from bot.desk.runs import RunFolder
+    from bot.engine.obligations import Obligations
+
+OK, ERROR, USAGE, CONFIG, VENUE, REFUSED, HALTED = range(7)
+DATA_DIR_VARIABLE, DATA_DIR_DEFAULT = "BOT_DATA_DIR", "desk-data"
+LEVELS = ("PAUSE", "FREEZE", "CANCEL", "FLATTEN", "SEVER")
+SCENARIOS = ("story", "calm", "widen", "leg-fail", "exchange-down", "gap")
+
+F = TypeVar("F", bound=Callable[..., Any])
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class _Span(click.ParamType[int]):
+    """A duration like 6h, 90s, 2d or PT35M, in ns."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return ns."""
+        from bot.model.notation import duration_ns
+
+        try:
+            return value if isinstance(value, int) else duration_ns(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Instant(click.ParamType[int]):
+    """A UTC time like 2026-11-03T15:45Z or a date, in ns."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return UTC ns."""
+        from bot.model.notation import instant_ns
+
+        try:
+            return value if isinstance(value, int) else instant_ns(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Speed(click.ParamType[str | float]):
+    """Market seconds per second, or max."""
+
+    name = "N|max"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | float:
+        """Return "max" or a number > 0."""
+        if value == "max":
+            return "max"
+        try:
+            number = float(value)
+        except ValueError:
+            number = 0.0
+        if not 0.0 < number < float("inf"):
+            self.fail(f"{value!r} is not a number > 0 or max", param, ctx)
+        return number
+
+
+def configured(verb: F) -> F:
+    """Add --config and --set to a verb."""
+    verb = click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Override one setting; wins over everything else.")(verb)
+    return click.option("--config", "files", multiple=True, type=FILE, help="TOML file over the defaults; may be repeated.")(verb)
+
+
+as_json = click.option("--json", "json_out", is_flag=True, help="JSON lines on stdout; the last one is the result.")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; an error is one line on stderr."""
+    from bot.model.errors import BotError, ConfigError, VenueError
+
+    try:
+        code = cli.main(argv, prog_name="basisbot", standalone_mode=False)
+        return code if isinstance(code, int) else OK
+    except click.ClickException as error:
+        return _fail(error.format_message(), USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except ConfigError as error:
+        return _fail(str(error), CONFIG)
+    except VenueError as error:
+        return _fail(str(error), VENUE)
+    except BotError as error:
+        return _fail(str(error), ERROR)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ERROR
+    except OSError as error:
+        return _fail(f"{error.filename or 'system'}: {error.strerror or error}", ERROR)
+
+
+def _fail(text: str, code: int) -> int:
+    click.echo("error: " + " ".join(text.split()), err=True)
+    return code
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="basisbot")
+def cli() -> None:
+    """Execution desk for the divergence between CME crypto futures and offshore perps.
+
+    Data goes to the folder in BOT_DATA_DIR (default: ./desk-data). Nothing here reaches a network unless you ask for a venue.
+    """
+
+
+@cli.command()
+@click.option("--for", "for_ns", type=_Span(), help="Market time to run, closures included. Without it: until stopped.")
+@click.option("--speed", type=_Speed(), help="Market seconds per second, or max. Default: 60 when watched, else max.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of the market; the same seed is the same run.")
+@click.option("--scenario", type=click.Choice(SCENARIOS), help="Market to trade in. story is stressed and watchable; calm seldom trades.")
+@click.option("--faults", type=FILE, help="JSON lines of scripted venue faults.")
+@click.option("--continue", "resumed", metavar="RUN", help="Recover this run instead of starting a new one.")
+@configured
+@as_json
+def paper(
+    for_ns: int | None, speed: str | float | None, seed: int | None, scenario: str | None, faults: Path | None,
+    resumed: str | None, files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool,
+) -> int:  # fmt: skip
+    """Trade a seeded market on in-process venues: no keys, no network."""
+    given = {"market.speed": ("--speed", speed), "market.seed": ("--seed", seed), "market.scenario": ("--scenario", scenario)}
+    from bot.desk.screen import Screen
+    from bot.kill.latch import Latch
+    from bot.model.event import KillLevel
+
+    loaded = load("paper", files, sets, {k: v for k, v in given.items() if v[1] is not None})
+    latched = Latch(data_dir()).read()
+    if latched.level is not KillLevel.NONE:
+        return _fail(f"latched at {latched.level}: {latched.reason or latched.fault}; lower it with: resume --reason WHY", HALTED)
+    from bot import app
+
+    screen = Screen("paper", watched=for_ns is None, speed=loaded.settings.market.speed, json_out=json_out)
+    with screen:
+        result = app.paper(loaded.settings, data_dir(), screen, for_ns=for_ns, faults=faults, resumed=resumed)
+    emit("paper", result, json_out)
+    return screen.exit_code or _run_code(result)
+
+
+@cli.command()
+@click.option("--cme", type=FILE, required=True, help="CME bars: one-minute or daily, recognised by header.")
+@click.option("--perp", type=FILE, required=True, help="Perp bars.")
+@click.option("--perp-mark", type=FILE, help="Mark price bars of the perp.")
+@click.option("--spot", type=FILE, help="Spot bars, the index where the perp's own is not given.")
+@click.option("--funding", type=FILE, required=True, help="Funding rates by stamp.")
+@click.option("--stable", type=FILE, help="Stablecoin in USD, daily.")
+@click.option("--stable-fixed", type=float, help="Stablecoin in USD as one number; printed as an assumption.")
+@click.option("--from", "from_ns", type=_Instant(), help="First instant used.")
+@click.option("--to", "to_ns", type=_Instant(), help="First instant not used.")
+@click.option("--strategy", type=click.Choice(["convergence"]), default="convergence", show_default=True)
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a self-contained HTML report here.")
+@configured
+@as_json
+def backtest(files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool, **inputs: Any) -> int:
+    """Run the same engine, strategy and risk over recorded bars."""
+    if (inputs["stable"] is None) == (inputs["stable_fixed"] is None):
+        raise click.UsageError("give exactly one of --stable and --stable-fixed")
+    from bot import app
+
+    emit("backtest", app.backtest(inputs, files, sets), json_out)
+    return OK
+
+
+@cli.command()
+@click.option("--run", "run_id", required=True, help="Run id, as `paper` printed it.")
+@as_json
+def replay(run_id: str, json_out: bool) -> int:
+    """Prove a run from its record: every order from the journal, every decision from journal and tape."""
+    from bot import app
+
+    found = app.replay(data_dir(), run_id)
+    emit("replay", found, json_out)
+    return ERROR if found.mismatches else OK
+
+
+@cli.command()
+@as_json
+def status(json_out: bool) -> int:
+    """Show the desk of this data folder; answers at once, also when no desk runs or it hangs."""
+    from bot.desk import operate
+
+    emit("status", operate.status(data_dir(), _remembered), json_out)
+    return OK
+
+
+@cli.command()
+@click.option("--level", type=click.Choice(LEVELS, case_sensitive=False), default="FLATTEN", show_default=True)
+@click.option("--reason", default="", help="Why; kept in the audit file.")
+@click.option("--wait", "wait_s", type=click.FloatRange(0.0), default=30.0, show_default=True, help="Seconds to wait for the venues to confirm.")
+@as_json
+def kill(level: str, reason: str, wait_s: float, json_out: bool) -> int:
+    """Latch the kill switch and see it through: exit 0 only when the venues confirm it, else 6 with a residual."""
+    from bot.desk import operate
+    from bot.model.event import KillLevel
+
+    report = operate.kill(data_dir(), KillLevel(level.upper()), reason=reason, who=who(), channel="cli", wait_s=wait_s)
+    emit("kill", report, json_out)
+    for line in operate.loud(report):
+        click.echo(line, err=True)
+    return OK if report.reached else HALTED
+
+
+@cli.command()
+@click.option("--reason", required=True, help="Why it is safe to go on; kept in the audit file.")
+@click.option("--confirm", metavar="ACCOUNT", help="Account id, asked for before live trading; paper has none.")
+@as_json
+def resume(reason: str, confirm: str | None, json_out: bool) -> int:
+    """Lower the kill latch. Positions are not touched; a running desk goes on once it is reconciled."""
+    if not reason.strip():
+        raise click.UsageError("resume needs a reason")
+    from bot.desk import operate
+
+    state = operate.resume(data_dir(), reason=reason, who=who() + (f" for {confirm}" if confirm else ""), channel="cli")
+    emit("resume", {"level": state.level, "kill_id": state.kill_id}, json_out)
+    return OK
+
+
+@cli.command()
+@click.option("--symbol", required=True, help="Product or contract: BTC, MBT, ETH, MET, MBTX26.")
+@click.option("--from", "from_ns", type=_Instant(), required=True)
+@click.option("--to", "to_ns", type=_Instant(), required=True)
+@as_json
+def sessions(symbol: str, from_ns: int, to_ns: int, json_out: bool) -> int:
+    """List when CME trades a product, in UTC, half-open."""
+    if from_ns >= to_ns:
+        raise click.UsageError("--from must be before --to")
+    from bot.desk.sessions import listing
+
+    try:
+        rows = listing(symbol, from_ns, to_ns)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    emit("sessions", {"intervals": rows}, json_out)
+    return OK
+
+
+@cli.group()
+def bench() -> None:
+    """Measure the engine."""
+
+
+@bench.command()
+@click.option("--file", "path", type=FILE, required=True, help="npz made by the task's generator.")
+@configured
+@as_json
+def ticks(path: Path, files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool) -> int:
+    """Run the published tick task through the real engine, gate, venue and accounting."""
+    settings = load("bench", files, sets).settings
+    from bot.backtest.bench import run
+
+    emit("bench ticks", run(path, settings.limits, settings.execution), json_out)
+    return OK
+
+
+@cli.group()
+def config() -> None:
+    """Settings and where they come from."""
+
+
+@config.command()
+@click.option("--profile", type=click.Choice(["paper", "backtest", "backtest-daily", "bench", "simulate"]), default="paper", show_default=True)
+@configured
+@as_json
+def show(profile: str, files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool) -> int:
+    """Print every setting with its value and source, and the precedence of sources."""
+    from bot.desk.settings import shown
+
+    emit("config show", shown(load(profile, files, sets)), json_out)
+    return OK
+
+
+@config.command()
+@configured
+@as_json
+def check(files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool) -> int:
+    """Check the settings of every profile; exit 3 naming what is wrong."""
+    from bot.desk.settings import checked
+
+    checks = checked(files, sets)
+    emit("config check", {"checks": checks}, json_out)
+    wrong = [c for c in checks if not c.ok]
+    return _fail(wrong[0].found, CONFIG) if wrong else OK
+
+
+def load(profile: str, files: tuple[Path, ...], sets: tuple[str, ...], options: Mapping[str, tuple[str, Any]] | None = None) -> Loaded:
+    """Return the settings of a verb."""
+    from bot import config as settings
+
+    return settings.load(profile, files=files, sets=sets, options=options)
+
+
+def _remembered(run: RunFolder) -> Obligations:
+    """Return what the journal of a run says is owed, read-only."""
+    import msgspec
+
+    from bot import app
+    from bot.config import Settings
+    from bot.desk.operate import owed
+
+    desk = app.desk(msgspec.json.decode(run.read_record().settings, type=Settings))
+    return owed(run, desk.terms, desk.obligations(0, app.LETTERS["paper"]))
+
+
+def data_dir() -> Path:
+    """Return the data folder: BOT_DATA_DIR, else a folder that git ignores."""
+    return Path(os.environ.get(DATA_DIR_VARIABLE) or DATA_DIR_DEFAULT)
+
+
+def who() -> str:
+    """Return the operator for the audit file."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def emit(verb: str, result: Any, json_out: bool) -> None:
+    """Print a result: one JSON line with its schema, or text for people."""
+    from bot.desk import card
+
+    click.echo(card.json_line(verb, result) if json_out else card.text(verb, result))
+
+
+def _run_code(result: Any) -> int:
+    """Return the exit code of a run that ended by itself: a broken invariant is an error, a kill level a halt."""
+    if result.invariant_violations:
+        return ERROR
+    return OK if result.kill_level == "NONE" else HALTED

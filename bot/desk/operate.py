@@ -1,0 +1,238 @@
+"""What another terminal does to a desk: kill, resume, status. The latch on disk comes first, the socket second.
+
+A kill is never refused and never waits for the desk to be well: the files are durable before anyone is asked. It is
+reported as done only when the venues themselves confirmed it; everything else is a residual, stated loudly. With no desk
+running a paper desk's venues are their own logs, and those are read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bot.config import load
+from bot.desk.runs import RunFolder, latest_run
+from bot.desk.shell import Shell
+from bot.desk.snapshot import Snapshot
+from bot.engine.flatten import Residual, residual
+from bot.engine.fold import apply
+from bot.engine.obligations import Obligations, PairState, decode
+from bot.engine.step import Engine
+from bot.journal.store import JournalReader
+from bot.kill.control import ANSWER_S, DeskSilent, NoDesk, ask
+from bot.kill.latch import Latch, LatchState
+from bot.model.errors import BotError, ConfigError
+from bot.model.event import LEVEL_RANK, KillLevel
+from bot.model.ids import InstrumentId
+from bot.model.instrument import Instrument
+
+POLL_S = 0.1
+"""Wall time between two looks at a desk that is being killed."""
+CANCEL, FLATTEN = LEVEL_RANK[KillLevel.CANCEL], LEVEL_RANK[KillLevel.FLATTEN]
+
+
+class KillReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How a kill stands. reached: the level is in force and confirmed. confirmed_flat: the venues hold nothing of ours."""
+
+    kill_id: str
+    level: KillLevel
+    reached: bool
+    confirmed_flat: bool
+    residual: tuple[Residual, ...]
+    desk: str
+
+
+def handlers(
+    shell: Shell, snapshot: Callable[[], Snapshot]
+) -> dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]:
+    """Return what a running desk answers on its control socket (bot.kill.control.ControlServer)."""
+    engine = shell.runtime.engine
+
+    def obey(request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Take the latch into the loop now: whoever asks has written it already."""
+        shell.take(shell.latch.poll())
+        return standing(engine)
+
+    return {
+        "status": lambda request: _plain(snapshot()),
+        "snapshot": lambda request: _plain(snapshot()),
+        "kill": obey,
+        "resume": obey,
+        "standing": lambda request: standing(engine),
+    }
+
+
+def standing(engine: Engine) -> dict[str, Any]:
+    """Return how far the level in force is confirmed, and whether the venues confirm that nothing is held."""
+    ob = engine.ob
+    answered = all(silo.up and _agreed(engine, silo.venue, silo.moved_ns) for silo in ob.silos.values())
+    flat = answered and not ob.live and not any(p.qty for silo in ob.silos.values() for p in silo.positions.values())
+    left = residual(ob, engine.contacts)
+    return {"level": ob.kill_level.value, "kill_id": ob.kill_id, "flat": flat, "residual": [_plain(r) for r in left]}
+
+
+def _agreed(engine: Engine, venue: str, moved_ns: int) -> bool:
+    contact = engine.contacts[venue]
+    return contact.reconciled and contact.agreed_ns > moved_ns
+
+
+def _plain(value: Any) -> Any:
+    return msgspec.to_builtins(value, builtin_types=())
+
+
+def kill(folder: Path, level: KillLevel, *, reason: str, who: str, channel: str, wait_s: float) -> KillReport:
+    """Latch `level`, make a running desk obey, and wait up to `wait_s` until the venues confirm it.
+
+    Raises JournalError when the latch could not be written anywhere: nothing then outlives this call.
+    """
+    deadline = time.monotonic() + wait_s
+    state = Latch(folder).raise_to(level, reason=reason, who=who, channel=channel, now_ns=time.time_ns())
+    silent = ""
+    while True:
+        try:
+            answer = ask(folder, {"op": "kill"}, ANSWER_S)
+            silent = ""
+            report = _report(state, answer)
+            if report.reached:
+                return report
+        except NoDesk:
+            return without_desk(folder, state)
+        except DeskSilent as error:
+            silent = str(error)
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(POLL_S)
+    if silent:
+        left = (Residual(venue="", what="unconfirmed", why=f"latched, but the desk does not answer: {silent}"),)
+        return KillReport(kill_id=state.kill_id, level=state.level, reached=False, confirmed_flat=False, residual=left, desk="silent")
+    return report
+
+
+def _report(state: LatchState, answer: Mapping[str, Any]) -> KillReport:
+    left = msgspec.convert(answer["residual"], tuple[Residual, ...])
+    obeyed = LEVEL_RANK[KillLevel(answer["level"])] >= LEVEL_RANK[state.level]
+    if not obeyed:
+        left += (Residual(venue="", what="unconfirmed", why=f"the desk is still at {answer['level']}"),)
+    return KillReport(
+        kill_id=state.kill_id, level=state.level, reached=obeyed and not left, confirmed_flat=obeyed and bool(answer["flat"]),
+        residual=left, desk="running",
+    )  # fmt: skip
+
+
+def without_desk(folder: Path, state: LatchState) -> KillReport:
+    """Judge a level by the venue logs of the newest paper run: what they hold is what is held.
+
+    A log that cannot be read is not flat.
+    """
+    left: list[Residual] = []
+    run = latest_run(folder)
+    if run is not None:
+        for path in sorted(run.path.glob("venue-*.log")):
+            left += _held(path)
+    flat = not any(r.what in ("position", "unconfirmed") for r in left)
+    if LEVEL_RANK[state.level] < FLATTEN:
+        left = [r for r in left if r.what != "position"]
+    if LEVEL_RANK[state.level] < CANCEL:
+        left = []
+    return KillReport(kill_id=state.kill_id, level=state.level, reached=not left, confirmed_flat=flat, residual=tuple(left), desk="none")
+
+
+def _held(path: Path) -> list[Residual]:
+    from bot.venues.simlog import read_positions
+
+    venue = path.stem.removeprefix("venue-")
+    try:
+        return [Residual(venue=venue, what="position", instrument=i, qty=q) for i, q in read_positions(path).items() if q]
+    except (BotError, OSError, ValueError) as error:
+        return [Residual(venue=venue, what="unconfirmed", why=f"{path.name}: {error}")]
+
+
+def loud(report: KillReport) -> list[str]:
+    """Return what must be said about a kill that is not confirmed: each residual, and the human way out."""
+    if report.reached:
+        return []
+    lines = [
+        f"RESIDUAL {r.what} {r.venue} {r.instrument} {r.qty if r.qty else ''} {r.why}".replace("  ", " ").rstrip()
+        for r in report.residual
+    ]
+    if any(r.what == "position" for r in report.residual):
+        lines.append(f"the latch holds; to close by hand call the broker's trade desk: {_broker_phone()}")
+    return lines
+
+
+def _broker_phone() -> str:
+    """Return the configured number; a broken configuration must not spoil a kill."""
+    try:
+        return load().settings.desk.broker_phone
+    except ConfigError as error:
+        return f"unknown ({error})"
+
+
+def status(folder: Path, remembered: Callable[[RunFolder], Obligations]) -> dict[str, Any]:
+    """Return the desk of a folder as it says itself, or as its journal last had it when it is silent or not running.
+
+    stale_s: 0 for an answer, else the age of the newest record (None without one). remembered: reads a run's journal.
+    """
+    try:
+        return {"running": True, "stale_s": 0.0, **ask(folder, {"op": "status"}, ANSWER_S)}
+    except NoDesk:
+        return _from_record(folder, remembered, running=False)
+    except DeskSilent:
+        return _from_record(folder, remembered, running=True)
+
+
+def _from_record(folder: Path, remembered: Callable[[RunFolder], Obligations], *, running: bool) -> dict[str, Any]:
+    latch, run = Latch(folder).read(), latest_run(folder)
+    said: dict[str, Any] = {
+        "running": running, "stale_s": None, "mode": None, "state": "SILENT" if running else "STOPPED", "kill_level": latch.level.value,
+        "pairs": [], "legs": [], "net_delta_base": None, "equity_usd": None, "venues": {},
+        "blocked_by": [f"kill {latch.level.value} {latch.kill_id}".strip()] if latch.level is not KillLevel.NONE else [],
+    }  # fmt: skip
+    if run is None:
+        return said
+    said |= {"run_id": run.run_id, "mode": run.run_id.partition("-")[0]}
+    files = [p for p in (run.journal, run.journal.with_name(run.journal.name + "-wal"), run.tape) if p.exists()]
+    if files:
+        said["stale_s"] = max(0.0, time.time() - max(p.stat().st_mtime for p in files))
+    try:
+        ob = remembered(run)
+    except (BotError, OSError) as error:
+        return said | {"blocked_by": [*said["blocked_by"], f"record of {run.run_id} unreadable: {error}"]}
+    return said | {
+        "legs": [row for pair in ob.pairs.values() for row in _kept_legs(pair)],
+        "venues": {v: {"up": None, "positions": {i: float(p.qty) for i, p in s.positions.items() if p.qty}} for v, s in ob.silos.items()},
+    }
+
+
+def owed(run: RunFolder, terms: dict[InstrumentId, Instrument], fresh: Obligations) -> Obligations:
+    """Return what the journal of a run says is owed, read-only, beside a desk that may hold it. Raises JournalError."""
+    reader = JournalReader(run.journal)
+    try:
+        found = reader.latest_checkpoint()
+        seq, ob = (found[0], decode(found[1])) if found is not None else (0, fresh)
+        for _, _, event in reader.read(seq + 1):
+            apply(ob, terms, event)
+    finally:
+        reader.close()
+    return ob
+
+
+def _kept_legs(pair: PairState) -> list[dict[str, Any]]:
+    return [
+        {"pair": pair.terms.id, "leg": leg, "venue": None, "instrument": instrument, "qty": p.qty_f, "avg": p.avg_f or None, "mark": None}
+        for leg, instrument, p in (("lead", pair.terms.lead, pair.lead), ("hedge", pair.terms.hedge, pair.hedge))
+    ]
+
+
+def resume(folder: Path, *, reason: str, who: str, channel: str) -> LatchState:
+    """Lower the latch with a reason and let a running desk take it at once. Raises BotError without a reason."""
+    state = Latch(folder).resume(reason=reason, who=who, channel=channel, now_ns=time.time_ns())
+    try:
+        ask(folder, {"op": "resume"}, ANSWER_S)
+    except (NoDesk, DeskSilent):
+        pass  # it reads the latch itself, now or at its next start
+    return state
