@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from bot.clock import now_ns, now_s
 from bot.config import load
 from bot.desk.runs import RunFolder, latest_run
 from bot.desk.shell import Shell
@@ -90,7 +91,7 @@ def kill(folder: Path, level: KillLevel, *, reason: str, who: str, channel: str,
     Raises JournalError when the latch could not be written anywhere: nothing then outlives this call.
     """
     deadline = time.monotonic() + wait_s
-    state = Latch(folder).raise_to(level, reason=reason, who=who, channel=channel, now_ns=time.time_ns())
+    state = Latch(folder).raise_to(level, reason=reason, who=who, channel=channel, now_ns=now_ns())
     silent = ""
     while True:
         try:
@@ -197,7 +198,7 @@ def _from_record(folder: Path, remembered: Callable[[RunFolder], Obligations], *
     said |= {"run_id": run.run_id, "mode": run.run_id.partition("-")[0]}
     files = [p for p in (run.journal, run.journal.with_name(run.journal.name + "-wal"), run.tape) if p.exists()]
     if files:
-        said["stale_s"] = max(0.0, time.time() - max(p.stat().st_mtime for p in files))
+        said["stale_s"] = max(0.0, now_s() - max(p.stat().st_mtime for p in files))
     try:
         ob = remembered(run)
     except (BotError, OSError) as error:
@@ -230,7 +231,7 @@ def _kept_legs(pair: PairState) -> list[dict[str, Any]]:
 
 def resume(folder: Path, *, reason: str, who: str, channel: str) -> LatchState:
     """Lower the latch with a reason and let a running desk take it at once. Raises BotError without a reason."""
-    state = Latch(folder).resume(reason=reason, who=who, channel=channel, now_ns=time.time_ns())
+    state = Latch(folder).resume(reason=reason, who=who, channel=channel, now_ns=now_ns())
     try:
         ask(folder, {"op": "resume"}, ANSWER_S)
     except (NoDesk, DeskSilent):
