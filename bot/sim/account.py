@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
 
 from bot.model.event import CashBooked, Event, FundingPaid, OrderFilled
 from bot.model.ids import ClientId, InstrumentId, VenueId
@@ -42,7 +43,7 @@ def funding_amount(instrument: Instrument, qty: Decimal, rate: float, mark: floa
 
 
 class Account:
-    """One venue's statement. `reports` receives every booking as it happens; `history` keeps all of them."""
+    """One venue's statement. `reports` and `records` receive every booking as it happens; `history` keeps all of them."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Account:
         listings: Mapping[InstrumentId, Listing],
         cash: Mapping[str, Decimal],
         reports: list[Event],
+        records: list[Any],
         fee_rounding: Decimal | None,
     ) -> None:
         self.venue = venue
@@ -57,6 +59,7 @@ class Account:
         self.history: list[Booking] = []
         self._listings = listings
         self._reports = reports
+        self._records = records
         self._fee_rounding = fee_rounding
         self._execs = 0
         self._pools: dict[str, list[Listing]] = {}
@@ -74,10 +77,16 @@ class Account:
         *,
         maker: bool = False,
         reason: str = "",
+        surcharge: Decimal = ZERO,
+        free: bool = False,
     ) -> OrderFilled:
-        """Book one execution of `qty` (> 0) contracts with its fee and report it. client_id "": nobody asked for it."""
+        """Book one execution of `qty` (> 0) contracts with its fee and report it. client_id "": nobody asked for it.
+
+        surcharge: fraction of notional on top of the schedule (a liquidation's). free: no fee at all (ADL).
+        """
         instrument = listing.instrument
-        fee = fee_for(instrument, qty, price, maker)
+        worth = coins(instrument, qty, price) * (1 if instrument.inverse else price)
+        fee = ZERO if free else fee_for(instrument, qty, price, maker) + surcharge * worth
         if self._fee_rounding is not None:
             fee = fee.quantize(self._fee_rounding, rounding=ROUND_HALF_UP)
         fill = OrderFilled(
@@ -85,14 +94,16 @@ class Account:
             exec_id=f"{self.venue}-{self._execs + 1}", side=side, qty=qty, price=price, fee=fee,
             fee_currency=instrument.settle, maker=maker, reason=reason,
         )  # fmt: skip
-        self.book(fill)
-        self._reports.append(fill)
+        self._publish(fill)
         return fill
 
     def pay_funding(self, listing: Listing, stamp_ns: int) -> None:
-        """Book one funding stamp on the position held, at the last mark; nothing without position or rate."""
+        """Book one funding stamp on the position held, at the last mark; nothing without a position.
+
+        A stamp whose rate was never announced is not paid: another stamp's rate is not its rate.
+        """
         funding, qty = listing.funding, listing.position.qty
-        if funding is None or qty == 0:
+        if funding is None or funding.stamp_ns != stamp_ns or qty == 0:
             return
         mark = listing.price()
         paid = FundingPaid(
@@ -100,14 +111,17 @@ class Account:
             mark=mark, qty=qty, amount=funding_amount(listing.instrument, qty, funding.rate, mark),
             currency=listing.instrument.settle,
         )  # fmt: skip
-        self.book(paid)
-        self._reports.append(paid)
+        self._publish(paid)
 
     def book_cash(self, kind: str, amount: Decimal, currency: str, ref: str, now_ns: int) -> None:
         """Book and report a cash movement: amount > 0 is received; `ref` is unique on this venue."""
         booked = CashBooked(ts=now_ns, venue=self.venue, kind=kind, amount=amount, currency=currency, ref=ref)
-        self.book(booked)
-        self._reports.append(booked)
+        self._publish(booked)
+
+    def _publish(self, entry: Booking) -> None:
+        self.book(entry)
+        self._reports.append(entry)
+        self._records.append(entry)
 
     def book(self, entry: Booking) -> None:
         """Apply one booking to cash and positions without reporting it; a replay of the venue's log uses it too."""
@@ -154,7 +168,7 @@ class Account:
     def watch(self, currency: str) -> float:
         """Set the trip prices of `currency` anew and return equity minus maintenance (inf when nothing is held).
 
-        Each position gets an equal part of the slack: while none has crossed its trip, the sum of their losses
+        Negative: the venue may liquidate. Each position gets an equal part of the slack: while none has crossed its trip, the sum of losses
         cannot have used it up.
         """
         held = []
@@ -170,9 +184,9 @@ class Account:
             x.set_trip(slack / len(held))
         return slack
 
-    def largest(self, currency: str) -> Listing:
-        """Return the position with the largest maintenance margin in `currency`; the first of equals."""
-        return max((x for x in self._pools[currency] if x.position.qty_f), key=held_maintenance)
+    def pool(self, currency: str) -> list[Listing]:
+        """Return what settles in `currency`."""
+        return self._pools.get(currency, [])
 
     def _add(self, currency: str, amount: Decimal) -> None:
         self.cash[currency] = self.cash.get(currency, ZERO) + amount

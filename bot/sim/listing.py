@@ -18,6 +18,8 @@ from bot.model.order import OrderSpec, Outcome, Side
 from bot.model.position import Position
 
 ZERO = Decimal(0)
+
+
 class Ticket(msgspec.Struct, kw_only=True):
     """The venue's own record of one order: the truth that the desk's record is reconciled against."""
 
@@ -38,12 +40,14 @@ class Listing:
     """Market and account state of one instrument on one exchange.
 
     mark: 0.0 until the first MarkPrice; from then on margin ignores quotes. low, high: the prices at which the
-    margin has to be computed again; watched: quotes have to be compared with them. until: how long `open` holds.
+    margin has to be computed again, as `bid_low`, `ask_high` where quotes have to be compared with them. A quote
+    between those needs no arithmetic. next_stamp: of `funding`, NEVER when none is announced. until: how long `open`
+    holds.
     """
 
     __slots__ = (
-        "funding", "high", "instrument", "interval_ns", "last_mid", "low", "mark", "next_stamp", "open", "position",
-        "quote", "resting", "unit", "until", "used_buy", "used_of", "used_sell", "watched", "worst_rate",
+        "ask_high", "bid_low", "funding", "high", "instrument", "last_mid", "low", "mark", "next_stamp", "open", "position",
+        "quote", "resting", "unit", "until", "used_buy", "used_of", "used_sell", "worst_rate",
     )  # fmt: skip
 
     def __init__(self, instrument: Instrument) -> None:
@@ -57,13 +61,11 @@ class Listing:
         self.last_mid = 0.0
         self.position = Position()
         self.resting: dict[ClientId, Ticket] = {}
-        self.watched = False
-        self.low = 0.0
-        self.high = math.inf
+        self.low = self.bid_low = 0.0
+        self.high = self.ask_high = math.inf
         self.funding: FundingRate | None = None
-        self.interval_ns = (instrument.funding_interval_s or 0) * 1_000_000_000
         self.next_stamp = NEVER
-        self.open = True
+        self.open = False
         self.until = 0
 
     def price(self) -> float:
@@ -115,14 +117,20 @@ class Listing:
         """
         price, qty = self.price(), self.position.qty_f
         room = max(slack, 0.0) / (abs(qty) * self.unit * (1.0 + self.worst_rate))
-        if self.instrument.inverse:
+        if self.instrument.inverse and price > 0.0:
             up = 1.0 / price - room
             low, high = 1.0 / (1.0 / price + room), 1.0 / up if up > 0.0 else math.inf
         else:
             low, high = price - room, price + room
         self.low, self.high = (low, math.inf) if qty > 0.0 else (0.0, high)
-        self.watched = self.mark == 0.0
+        if slack < 0.0:  # what could not be taken at once is tried again at every quote
+            self.bid_low, self.ask_high = math.inf, 0.0
+        elif self.mark > 0.0:
+            self.bid_low, self.ask_high = 0.0, math.inf
+        else:
+            self.bid_low, self.ask_high = self.low, self.high
 
     def clear_trip(self) -> None:
         """Stop watching prices: nothing is held."""
-        self.watched, self.low, self.high = False, 0.0, math.inf
+        self.low = self.bid_low = 0.0
+        self.high = self.ask_high = math.inf
