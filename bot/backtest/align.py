@@ -11,14 +11,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from datetime import timedelta
 
 import msgspec
 
-from bot.backtest.contracts import ALL_WEEK_FROM, Contracts, Segment, chicago_date, session_open_ns
+from bot.backtest.contracts import Contracts, Segment, chicago_date, session_open_ns
 from bot.backtest.formats import HOUR_NS, Bar, Series, SeriesKind
 
-FRIDAY = 4
 STABLE_LIFE_NS = 48 * HOUR_NS
 """A daily stablecoin close is usable from the 00:00Z that ends its day, for this long."""
 
@@ -26,22 +24,28 @@ STABLE_LIFE_NS = 48 * HOUR_NS
 class Sample(msgspec.Struct, frozen=True, gc=False):
     """One decision point: two closes of one instant, the next obtainable bars, and what else was known.
 
-    Prices are in the files' quotes: CME in USD, perp and mark in the stablecoin; `index_usd` = spot x stable.
-    `mark` is the venue's mark at `ts_ns` where a mark bar opens there, else the perp close.
+    Prices are in the files' quotes: CME in USD; perp, mark and index in the stablecoin. `index` is the latest known spot
+    close, `index_ns` when it was known; None before the first. `mark` is the venue's mark at `signal_ns` where a mark bar
+    opens there, else the perp close. `cme_next` and `perp_next` open at `ts_ns`, the first instant one can act.
     """
 
     ts_ns: int
     signal_ns: int
     contract: str
-    cme_close: float
-    perp_close: float
+    cme: Bar
+    perp: Bar
     cme_next: Bar | None
     perp_next: Bar | None
-    index_usd: float | None
+    index: float | None
     index_ns: int | None
     mark: float
     stable: float
     stable_ns: int
+
+    @property
+    def obtainable(self) -> bool:
+        """Return whether both legs have a price at `ts_ns` that somebody acting on this sample could have got."""
+        return self.cme_next is not None and self.perp_next is not None
 
 
 class Alignment(msgspec.Struct, frozen=True):
@@ -74,7 +78,7 @@ def align(
     """
     if (stable is None) == (stable_fixed is None):
         raise ValueError("give either a stablecoin series or a fixed stablecoin price")
-    known = _Known(perp, spot, mark, stable, stable_fixed)
+    known = Known(perp, spot, mark, stable, stable_fixed)
     daily = contracts.kind is SeriesKind.CME_DAILY
     samples: list[Sample] = []
     unpaired: Counter[str] = Counter()
@@ -101,19 +105,11 @@ def _next_cme(segment: Segment, starts: list[int], end_ns: int, daily: bool) -> 
     if not daily:
         return end_ns, following if following is not None and following.start_ns == end_ns else None
     if following is None:
-        return _reopening_ns(end_ns), None
+        return session_open_ns(chicago_date(end_ns)), None
     return following.start_ns, following
 
 
-def _reopening_ns(settled_ns: int) -> int:
-    """Return when CME opens the session after a settlement, holidays aside, UTC ns."""
-    day = chicago_date(settled_ns)
-    if day < ALL_WEEK_FROM and day.weekday() == FRIDAY:
-        day += timedelta(days=2)
-    return session_open_ns(day)
-
-
-class _Known:
+class Known:
     """What the other files said at an instant, each by binary search over its own stamps."""
 
     def __init__(
@@ -128,7 +124,7 @@ class _Known:
         self._perp_starts = [bar.start_ns for bar in perp.bars]
         self._spot = spot.bars if spot is not None else ()
         self._spot_ends = [bar.end_ns for bar in self._spot]
-        self._marks = {bar.start_ns: bar.open for bar in mark.bars} if mark is not None else {}
+        self.marks = {bar.start_ns: bar.open for bar in mark.bars} if mark is not None else {}
         self._stable = stable.bars if stable is not None else ()
         self._stable_ends = [bar.end_ns for bar in self._stable]
         self._fixed = stable_fixed
@@ -142,6 +138,11 @@ class _Known:
             return None
         return self._stable[at].close, self._stable_ends[at]
 
+    def spot_at(self, ts_ns: int) -> Bar | None:
+        """Return the latest spot bar that had ended by `ts_ns`."""
+        at = bisect_right(self._spot_ends, ts_ns) - 1
+        return self._spot[at] if at >= 0 else None
+
     def _next_perp(self, ts_ns: int) -> Bar | None:
         """Return the first perp bar opening at `ts_ns` or less than one bar later."""
         at = bisect_left(self._perp_starts, ts_ns)
@@ -153,19 +154,18 @@ class _Known:
         self, contract: str, cme: Bar, perp: Bar, ts_ns: int, cme_next: Bar | None, rate: tuple[float, int]
     ) -> Sample:
         """Build the sample of one pair of closes."""
-        at = bisect_right(self._spot_ends, cme.end_ns) - 1
-        spot = self._spot[at] if at >= 0 else None
+        spot = self.spot_at(cme.end_ns)
         return Sample(
             ts_ns=ts_ns,
             signal_ns=cme.end_ns,
             contract=contract,
-            cme_close=cme.close,
-            perp_close=perp.close,
+            cme=cme,
+            perp=perp,
             cme_next=cme_next,
             perp_next=self._next_perp(ts_ns),
-            index_usd=spot.close * rate[0] if spot is not None else None,
+            index=spot.close if spot is not None else None,
             index_ns=spot.end_ns if spot is not None else None,
-            mark=self._marks.get(ts_ns, perp.close),
+            mark=self.marks.get(cme.end_ns, perp.close),
             stable=rate[0],
             stable_ns=rate[1],
         )

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import groupby, pairwise
 from statistics import median
 from zoneinfo import ZoneInfo
@@ -27,8 +27,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from bot.backtest.formats import DAY_NS, MINUTE_NS, SECOND_NS, Bar, Series, SeriesKind
+from bot.market.calendar import CmeCalendar
 from bot.market.expiry import contract_symbol, expiry_ns, last_trading_day
-from bot.market.settlement import settlement_date, settlement_ns
+from bot.market.holidays import chicago_ns
+from bot.market.settlement import REGULAR_CLOSE, settlement_date, settlement_ns
 
 MIXED_SHARE = 0.04
 MIXED_COUNT = 5
@@ -41,8 +43,6 @@ JUMP_GAP_NS = 5 * MINUTE_NS
 """Bars further apart than this say nothing about a jump: the market had time to move."""
 ROLL_WEEKDAYS = 8
 STEP_BP, STEP_PAIRS = 20.0, 8
-ALL_WEEK_FROM = date(2026, 5, 29)
-"""From this session on CME reopens at 16:02 CT, before it at 17:00 CT (facts checked 2026-11)."""
 
 _CHICAGO = ZoneInfo("America/Chicago")
 _EPOCH = date(1970, 1, 1)
@@ -250,10 +250,12 @@ def roll_trade_date(root: str, year: int, month: int) -> date:
 
 
 def session_open_ns(session: date) -> int:
-    """Return when the session labelled by this Chicago date starts trading, UTC ns: 17:00 CT, later 16:02."""
-    hour, minute = (17, 0) if session < ALL_WEEK_FROM else (16, 2)
-    opened = datetime(session.year, session.month, session.day, hour, minute, tzinfo=_CHICAGO)
-    return int(opened.astimezone(UTC).timestamp()) * SECOND_NS
+    """Return when the session labelled by this Chicago date starts trading: the first open instant from its 16:00 on, UTC ns.
+
+    >>> session_open_ns(date(2026, 1, 14)) // SECOND_NS, session_open_ns(date(2026, 1, 16)) // SECOND_NS
+    (1768431600, 1768777200)
+    """
+    return CmeCalendar().next_open_ns(chicago_ns(session, REGULAR_CLOSE))
 
 
 def usual_trade_date(session: date) -> date:
