@@ -23,7 +23,8 @@ from bot.engine.pair import Execution
 from bot.instruments import Catalogue, FutureProduct, PerpProduct, StableProduct
 from bot.model.errors import ConfigError
 from bot.model.ids import VenueId
-from bot.model.notation import duration_ns, instant_ns
+from bot.model.instrument import Kind
+from bot.model.notation import instant_ns
 from risk import limits as risk_limits
 from risk.limits import Limits
 from strategies.convergence_params import ConvergenceParams
@@ -338,14 +339,24 @@ def _check(s: Settings, source: Mapping[str, str]) -> None:
         if wrong:
             raise ConfigError(f"{key}: {wrong} in {source.get(key, 'the defaults')}")
     instruments.check(s.catalogue)
-    settle = s.catalogue.named(s.market.hedge).settle
-    if settle != s.market.stable and settle in s.stables:
-        raise ConfigError(f"market.stable: {s.market.hedge} settles in {settle}, not {s.market.stable}")
-    for terms in (s.catalogue.named(s.market.lead), s.catalogue.named(s.market.hedge)):
+    _check_pair(s, source)
+
+
+def _check_pair(s: Settings, source: Mapping[str, str]) -> None:
+    """The pair must be a future and a perp that the products, the money and the latencies know."""
+    for key, code, kind in (("market.lead", s.market.lead, Kind.FUTURE), ("market.hedge", s.market.hedge, Kind.PERP)):
+        try:
+            terms = s.catalogue.named(code)
+        except ConfigError as error:
+            raise ConfigError(f"{key}: {error} in {source[key]}") from error
+        if terms.kind is not kind:
+            raise ConfigError(f"{key}: {code} is a {terms.kind}, not a {kind}, in {source[key]}")
         if terms.settle not in s.cash.get(terms.venue, {}):
             raise ConfigError(f"cash.{terms.venue}.{terms.settle} is missing: {terms.id} is margined with it")
         if terms.venue not in s.latency:
             raise ConfigError(f"latency.{terms.venue} is missing: {terms.id} trades there")
+        if terms.settle in s.stables and terms.settle != s.market.stable:
+            raise ConfigError(f"market.stable: {terms.id} settles in {terms.settle}, not {s.market.stable}, in {source['market.stable']}")
 
 
 def _faults(s: Settings) -> Iterator[tuple[str, str]]:
@@ -384,6 +395,3 @@ def _reads(parse: Any, text: str) -> str:
     except ValueError as error:
         return str(error)
     return ""
-
-
-__all__ = ["Costs", "Desk", "Latency", "Loaded", "Market", "Settings", "duration_ns", "load", "packaged_folder"]
