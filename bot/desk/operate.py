@@ -30,6 +30,7 @@ from bot.model.errors import BotError, ConfigError
 from bot.model.event import LEVEL_RANK, KillLevel
 from bot.model.ids import InstrumentId
 from bot.model.instrument import Instrument
+from bot.venues.simlog import read_positions
 
 POLL_S = 0.1
 """Wall time between two looks at a desk that is being killed."""
@@ -143,8 +144,6 @@ def without_desk(folder: Path, state: LatchState) -> KillReport:
 
 
 def _held(path: Path) -> list[Residual]:
-    from bot.venues.simlog import read_positions
-
     venue = path.stem.removeprefix("venue-")
     try:
         return [Residual(venue=venue, what="position", instrument=i, qty=q) for i, q in read_positions(path).items() if q]
