@@ -126,7 +126,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 def take(engine: Engine, *, run_id: str, seed: int = 0, scenario: str = "") -> Snapshot:
     """Return what the desk knows now."""
     ob, desk = engine.ob, engine.desk
-    priced = assess.priced(ob, desk)
+    priced = ob.started and assess.priced(ob, desk)
     equity = assess.nav_usd(ob, desk) if priced else None
     pairs = tuple(_pair(ob, loop) for loop in engine.loops)
     return Snapshot(
