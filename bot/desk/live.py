@@ -37,7 +37,7 @@ STATE_STYLE = {
     "HALTED": "bold white on red", "RECONCILING": "bold yellow", "WORKING": "bold yellow",
 }  # fmt: skip
 
-BANNER = "PAPER: seeded market, scripted venue faults, in-process venues. Not evidence of profit."
+BANNER = "PAPER: seeded market, scripted venue faults, real desk. Not evidence of profit."
 """Only market and venue faults are scripted, never the desk's reaction."""
 
 
@@ -90,7 +90,7 @@ def _header(s: Snapshot, speed: float) -> RenderableType:
         line.append(f" KILL {s.kill_level}", "bold white on red")
     nav = "not priced" if s.equity_usd is None else f"{s.equity_usd:,.0f} USD"
     day = "" if s.day_pnl_usd is None else f" day {s.day_pnl_usd:+,.0f}"
-    line.append(f" | NAV {nav}{day} | {s.at[:16].replace('T', ' ')}Z")
+    line.append(f" | {s.at[5:16].replace('T', ' ')}Z | NAV {nav}{day}")
     return Group(Text(BANNER, "dim italic", no_wrap=True, overflow="ellipsis"), line)
 
 
@@ -102,7 +102,7 @@ def _legs(s: Snapshot) -> Panel:
         table.add_row(*_leg_cells(leg))
     open_coins = sum(abs(p.unhedged_coins) for p in s.pairs)
     style = "bold red" if open_coins > 0.05 else "dim"
-    table.add_row("net", "", f"{s.net_delta_base:+.3f}", "", "", "", Text(f"open {open_coins:.3f}", style))
+    table.add_row("net", "", f"{s.net_delta_base:+.3f}", "", "", "", Text(f"{open_coins:.3f} bare", style))
     return Panel(table, title="Legs", title_align="left", padding=(0, 1))
 
 
@@ -118,6 +118,7 @@ def _premium(s: Snapshot, z: Sequence[float], width: int) -> Panel:
     lines: list[RenderableType] = []
     for pair in s.pairs:
         lines.append(Text.assemble(_bp("premium", pair.premium_bp), _bp("excess", pair.excess_bp), ("z ", "dim"), _number(pair.z, "+.2f"),
+                                   ("  band ", "dim"), _number(pair.mean_bp, "+.1f"), " sd ", _number(pair.sigma_bp, ".1f"),
                                    ("  edge ", "dim"), _number(pair.edge_bp, "+.1f"), no_wrap=True, overflow="ellipsis"))  # fmt: skip
         lines.append(_gauge(pair, max(20, width - 6)))
     lines.append(Text(_strip(z, max(20, width - 6)), "cyan", no_wrap=True))
@@ -166,7 +167,7 @@ def _funding(s: Snapshot) -> Panel:
     for pair in s.pairs:
         rate = "-" if pair.funding_rate is None else f"{pair.funding_rate * 1e4:+.2f} bp"
         stamp = "-" if pair.funding_stamp is None else pair.funding_stamp[11:16] + "Z"
-        lines.append(Text(f"{pair.id}: next {rate} at {stamp}, accrued {pair.funding_usd:+,.2f} USD (+ = received)", no_wrap=True,
+        lines.append(Text(f"{pair.id}: next {rate} at {stamp}, got {pair.funding_usd:+,.2f} USD", no_wrap=True,
                           overflow="ellipsis"))  # fmt: skip
         if pair.pnl_usd is not None:
             held = "" if pair.held_s is None else f", held {_span(pair.held_s)}"

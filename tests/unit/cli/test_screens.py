@@ -79,7 +79,7 @@ def test_live_view_shows_everything_that_can_hurt(world: World, width: int) -> N
     flat = " ".join(text.split())
     for wanted in (
         "seeded market, scripted venue faults", "paper-00001", "HEDGED", "KILL FREEZE", "MBTX26", "BTCUSDT", "+20", "-2", "2.31", "+41.5",
-        "left", "next +1.00 bp at 00:00Z", "accrued -12.34", "edge_floor 12", "pair.unhedged", "blocked by: kill FREEZE K1",
+        "left", "next +1.00 bp at 00:00Z", "got -12.34 USD", "edge_floor 12", "pair.unhedged", "blocked by: kill FREEZE K1",
     ):  # fmt: skip
         assert wanted in flat, f"{wanted!r} is missing at {width} columns"
     assert re.search(r"[-|^v]*\^[-|^v]*[v#][-|^v#]*", text)
