@@ -10,9 +10,9 @@ import resource
 import time
 import zipfile
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from bot.model import event as ev
 from bot.model.errors import DataError
 from bot.model.instrument import FeeSchedule, Instrument, Kind, MarginTier
 from bot.runtime import Runtime
+from bot.sim.exchange import Exchange
 from bot.venues.sim import SimVenue
 from risk.limits import Limits
 from strategies.benchmark import Benchmark, BenchmarkParams
@@ -97,7 +98,7 @@ def run(path: Path, limits: Limits, execution: Execution) -> BenchResult:
     memory = strategy.start(None, ())
     pair = PairTerms(id="bench", strategy=strategy.id, lead=LEAD.id, hedge=HEDGE.id)
     engine = Engine(fresh(1, "B", (pair,), ("cme", "perp")), terms, sessions, {strategy.id: (strategy, memory)}, limits, execution, {})
-    venues = {v: _venue(v, terms[i]) for v, i in (("cme", "A"), ("perp", "B"))}
+    venues = {t.venue: SimVenue(Exchange(t.venue, [t], {"USD": SILO}, sessions)) for t in (LEAD, HEDGE)}
     books = _Books(Accounts(terms))
     runtime = Runtime(engine, MemoryJournal(), None, venues, observer=books)
     with _TickFile(path) as ticks:
@@ -117,10 +118,6 @@ def run(path: Path, limits: Limits, execution: Execution) -> BenchResult:
         refusals=sum(ob.refusals.values()), run_s=run_s, ev_per_s=round(ticks.count / run_s),
         rss_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     )  # fmt: skip
-
-
-def _venue(name: str, instrument: Instrument) -> SimVenue:
-    raise NotImplementedError
 
 
 def _agree(ledger: float, desk: float) -> None:
@@ -170,8 +167,12 @@ class _TickFile:
 
     def events(self) -> Iterator[ev.Observation]:
         """Yield quotes in time order; each funding rate is announced as soon as the stamp before it has passed."""
+        return chain.from_iterable(self._parts())
+
+    def _parts(self) -> Iterator[Iterable[ev.Observation]]:
+        """Yield stretches of events, so that a quote costs its own construction and no generator frame."""
         stamps, at = self.fund_ts, 0
-        yield self._rate(0, self.first_ns - 1)
+        yield (self._rate(0, self.first_ns - 1),)
         while True:
             ts, inst, bid, ask = (np.frombuffer(f.read(CHUNK * t.itemsize), dtype=t).tolist() for f, t in self._streams)
             if not ts:
@@ -180,9 +181,9 @@ class _TickFile:
             while start < len(ts):
                 end = bisect_left(ts, stamps[at]) if at < len(stamps) else len(ts)
                 part = slice(start, end)
-                yield from map(ev.Quote, ts[part], names[part], bid[part], ask[part], repeat(SIZE), repeat(SIZE), ts[part])
+                yield map(ev.Quote, ts[part], names[part], bid[part], ask[part], repeat(SIZE), repeat(SIZE), ts[part])
                 if end < len(ts):  # announcing the next rate at the stamp makes the exchange pay this one first
-                    yield self._rate(at + 1, stamps[at])
+                    yield (self._rate(at + 1, stamps[at]),)
                     at += 1
                 start = end
 

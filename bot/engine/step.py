@@ -157,15 +157,22 @@ class Engine:
             intent = on_event(memory, window, q)
             if intent is not None and self._wish(loop, intent):
                 acted = True
-            if watch.active:
-                stop = watch.on_quote(self.limits)
-                if stop is not None and loop.state.target != 0:
-                    self._stop(loop, stop)
-                    acted = True
-            if watch.disarmed and loop.rearms(memory, window):
-                self._emit(ev.Rearmed(ts=now, pair=window.pair))
+            if watch.awake and self._watch(loop):
                 acted = True
         return self._react() if acted else NOTHING
+
+    def _watch(self, loop: PairLoop) -> bool:
+        """Compare the stop levels of an open pair and the re-arm condition of a disarmed one; return whether one acted."""
+        acted = False
+        if loop.watch.active:
+            stop = loop.watch.on_quote(self.limits)
+            if stop is not None and loop.state.target != 0:
+                self._stop(loop, stop)
+                acted = True
+        if not loop.state.armed and loop.rearms(loop.memory, loop.window):
+            self._emit(ev.Rearmed(ts=self.ob.now, pair=loop.window.pair))
+            acted = True
+        return acted
 
     def _observe(self, event: ev.MarkPrice | ev.FundingRate) -> None:
         """Note a mark or a funding estimate."""

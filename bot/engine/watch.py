@@ -26,13 +26,13 @@ class Watch:
     loss_room: USD the pair may lose from there before a money rule can trip; margin_room: the same for the silos.
     """
 
-    __slots__ = ("active", "best_pnl", "direction", "disarmed", "entry_premium", "hedge_at", "hedge_usd", "lead_at", "lead_usd", "look_ns",
+    __slots__ = ("active", "awake", "best_pnl", "direction", "entry_premium", "hedge_at", "hedge_usd", "lead_at", "lead_usd", "look_ns",
                  "loss_room", "margin_room", "mark_at", "pnl", "samples", "since_ns", "spread_rule", "spread_usd", "stable_at",
                  "touched_ns", "trailing", "usd_s", "wallet", "window")  # fmt: skip
 
     def __init__(self, window: Window) -> None:
         self.window = window
-        self.active = self.disarmed = False
+        self.active = self.awake = False
         self.direction = 0
         self.entry_premium = self.spread_usd = 0.0
         self.spread_rule = Rule.SPREAD_STOP
@@ -48,7 +48,7 @@ class Watch:
     def arm(self, pair: PairState, limits: Limits) -> None:
         """Recompute the stop levels from the pair's entry; called after every fact."""
         self.active = not pair.flat
-        self.disarmed = not pair.armed
+        self.awake = self.active or not pair.armed
         if not self.active:
             self.samples = 0
             self.best_pnl = self.usd_s = 0.0
