@@ -61,29 +61,18 @@ def pair_ends(cme: tuple[Bar, ...], perp: tuple[Bar, ...]) -> list[tuple[Bar, Ba
     return [(bar, ends[bar.end_ns]) for bar in cme if bar.end_ns in ends]
 
 
-def align(
-    contracts: Contracts,
-    perp: Series,
-    *,
-    spot: Series | None = None,
-    mark: Series | None = None,
-    stable: Series | None = None,
-    stable_fixed: float | None = None,
-) -> Alignment:
-    """Return every decision point of every contract; exactly one of `stable` and `stable_fixed` is given.
+def align(contracts: Contracts, known: Known) -> Alignment:
+    """Return every decision point of every contract.
 
     A minute bar that ends inside a longer perp bar is no decision point and is not counted; a daily row
     without a perp bar ending at its settlement counts as "no_perp_bar"; a sample whose stablecoin price is
     older than 48 h, or not yet published, counts as "stable_unknown".
     """
-    if (stable is None) == (stable_fixed is None):
-        raise ValueError("give either a stablecoin series or a fixed stablecoin price")
-    known = Known(perp, spot, mark, stable, stable_fixed)
     daily = contracts.kind is SeriesKind.CME_DAILY
     samples: list[Sample] = []
     unpaired: Counter[str] = Counter()
     for segment in contracts.segments:
-        pairs = pair_ends(segment.bars, perp.bars)
+        pairs = pair_ends(segment.bars, known.perp.bars)
         if daily and len(pairs) < len(segment.bars):
             unpaired["no_perp_bar"] += len(segment.bars) - len(pairs)
         starts = [bar.start_ns for bar in segment.opens]
@@ -110,21 +99,22 @@ def _next_cme(segment: Segment, starts: list[int], end_ns: int, daily: bool) -> 
 
 
 class Known:
-    """What the other files said at an instant, each by binary search over its own stamps."""
+    """What the other files said at an instant, each by binary search over its own stamps.
+
+    marks: open of the mark bar by its stamp. Exactly one of `stable` and `stable_fixed` (USD) is given.
+    """
 
     def __init__(
-        self,
-        perp: Series,
-        spot: Series | None,
-        mark: Series | None,
-        stable: Series | None,
-        stable_fixed: float | None,
-    ) -> None:
-        self._perp = perp
+        self, perp: Series, *, spot: Series | None = None, mark: Series | None = None, stable: Series | None = None,
+        stable_fixed: float | None = None,
+    ) -> None:  # fmt: skip
+        if (stable is None) == (stable_fixed is None):
+            raise ValueError("give either a stablecoin series or a fixed stablecoin price")
+        self.perp = perp
+        self.marks = {bar.start_ns: bar.open for bar in mark.bars} if mark is not None else {}
         self._perp_starts = [bar.start_ns for bar in perp.bars]
         self._spot = spot.bars if spot is not None else ()
         self._spot_ends = [bar.end_ns for bar in self._spot]
-        self.marks = {bar.start_ns: bar.open for bar in mark.bars} if mark is not None else {}
         self._stable = stable.bars if stable is not None else ()
         self._stable_ends = [bar.end_ns for bar in self._stable]
         self._fixed = stable_fixed
@@ -138,6 +128,24 @@ class Known:
             return None
         return self._stable[at].close, self._stable_ends[at]
 
+    @property
+    def has_spot(self) -> bool:
+        """Return whether a spot file was given."""
+        return bool(self._spot)
+
+    def mark_at(self, ts_ns: int) -> float | None:
+        """Return the mark at an instant: the open of the mark bar there, else the close of the perp bar that ended last."""
+        mark = self.marks.get(ts_ns)
+        if mark is not None:
+            return mark
+        at = bisect_right(self._perp_starts, ts_ns - self.perp.bar_ns) - 1
+        return self.perp.bars[at].close if at >= 0 else None
+
+    def perp_between(self, from_ns: int, to_ns: int) -> tuple[Bar, ...]:
+        """Return the perp bars that end in [from, to)."""
+        first = bisect_left(self._perp_starts, from_ns - self.perp.bar_ns)
+        return self.perp.bars[first : bisect_left(self._perp_starts, to_ns - self.perp.bar_ns)]
+
     def spot_at(self, ts_ns: int) -> Bar | None:
         """Return the latest spot bar that had ended by `ts_ns`."""
         at = bisect_right(self._spot_ends, ts_ns) - 1
@@ -146,9 +154,9 @@ class Known:
     def _next_perp(self, ts_ns: int) -> Bar | None:
         """Return the first perp bar opening at `ts_ns` or less than one bar later."""
         at = bisect_left(self._perp_starts, ts_ns)
-        if at == len(self._perp_starts) or self._perp_starts[at] >= ts_ns + self._perp.bar_ns:
+        if at == len(self._perp_starts) or self._perp_starts[at] >= ts_ns + self.perp.bar_ns:
             return None
-        return self._perp.bars[at]
+        return self.perp.bars[at]
 
     def sample(
         self, contract: str, cme: Bar, perp: Bar, ts_ns: int, cme_next: Bar | None, rate: tuple[float, int]
