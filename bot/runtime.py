@@ -174,7 +174,9 @@ class Runtime:
     def _bound(self, until_ns: int) -> int:
         """Return the earliest instant at which a venue or the desk's timer wants its turn, or the drive ends."""
         engine = self.engine
-        due = min(engine.due_ns, engine.look_ns, until_ns)
+        due = engine.due_ns if engine.due_ns < until_ns else until_ns
+        if engine.look_ns < due:
+            due = engine.look_ns
         for venue in self._simulated:
             if venue.due_ns < due:
                 due = venue.due_ns
@@ -190,7 +192,8 @@ class Runtime:
         while True:
             due = engine.due_ns
             for venue in self._simulated:
-                due = min(due, venue.due_ns)
+                if venue.due_ns < due:
+                    due = venue.due_ns
             if due > ts:
                 break
             for venue in self._simulated:
