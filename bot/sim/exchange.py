@@ -35,12 +35,12 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """How this exchange treats an account.
 
     fee_rounding: quantum that fees are rounded half-up to, None for exact. liquidation_rate: fraction of notional
-    charged on top of the taker fee (an assumption: venues publish 0.2-1.5 %). liquidation_slice: share of a position
+    charged on top of the taker fee (an assumption; above about 0.6 % every liquidation would take all). liquidation_slice: share of a position
     sold at a time, 0..1. insured: an account without positions is brought back to 0 when it owes (offshore venues).
     """
 
     fee_rounding: Decimal | None = None
-    liquidation_rate: Decimal = Decimal("0.005")
+    liquidation_rate: Decimal = Decimal("0.002")
     liquidation_slice: Decimal = Decimal("0.25")
     insured: bool = False
 

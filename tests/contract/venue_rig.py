@@ -1,0 +1,174 @@
+"""What the contract suite needs of any venue: a market it can move, a clock it can turn and everything the venue said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from bot.model import event as ev
+from bot.model.command import Cancel, Command, QueryOrder, QueryVenue, Submit
+from bot.model.instrument import FeeSchedule, Instrument, Kind, MarginTier
+from bot.model.order import OrderSpec, Purpose, Side, TimeInForce
+from bot.model.ports import SimulatedVenue
+from bot.sim.exchange import Exchange, Rules
+from bot.sim.faults import Fault, FaultPlan
+from bot.venues.sim import Delays, SimVenue
+
+S = 1_000_000_000
+START = 1_800_000_000 * S
+D = Decimal
+
+
+def tier(maintenance: str, initial: str, floor: str = "0", cum: str = "0") -> MarginTier:
+    """Return one margin bracket."""
+    return MarginTier(notional_floor=D(floor), maintenance_rate=D(maintenance), initial_rate=D(initial), cum=D(cum))
+
+
+MBT = Instrument(id="MBTX27", venue="cme", kind=Kind.FUTURE, base="BTC", unit=D("0.1"), tick=D(5), lot=D(1), index_quote="USD", settle="USD",
+                 tiers=(tier("0.30", "0.40"),), fees=FeeSchedule(per_contract=D(3)), expiry_ns=START + 40 * 86_400 * S)  # fmt: skip
+PERP = Instrument(id="BTCUSDT", venue="perp", kind=Kind.PERP, base="BTC", unit=D(1), tick=D("0.1"), lot=D("0.001"), index_quote="USDT", settle="USDT",
+                  tiers=(tier("0.004", "0.008"), tier("0.005", "0.01", "50000", "50"), tier("0.0065", "0.0134", "600000", "950")),
+                  fees=FeeSchedule(maker_rate=D("0.0002"), taker_rate=D("0.0005")), funding_interval_s=28_800, min_notional=D(100))  # fmt: skip
+INVERSE = Instrument(id="BTCUSD", venue="perp", kind=Kind.PERP, base="BTC", unit=D(100), tick=D("0.1"), lot=D(1), index_quote="USD", settle="BTC",
+                     inverse=True, tiers=(tier("0.01", "0.02"),), fees=FeeSchedule(maker_rate=D("0.0002"), taker_rate=D("0.0005")),
+                     funding_interval_s=28_800)  # fmt: skip
+
+
+class Hours:
+    """A session source that is closed in the intervals a test gives it, [from, to) in ns."""
+
+    def __init__(self) -> None:
+        self.closed: list[tuple[int, int]] = []
+
+    def is_open(self, instrument: str, now_ns: int) -> tuple[bool, int]:
+        """Return the state at `now_ns` and until when it holds."""
+        until = ev.NEVER
+        for begin, end in self.closed:
+            if begin <= now_ns < end:
+                return False, end
+            if now_ns < begin:
+                until = min(until, begin)
+        return True, until
+
+    def trade_date(self, now_ns: int) -> tuple[str, int]:
+        """Not asked by a venue."""
+        return "any", ev.NEVER
+
+
+class Rig:
+    """One venue with a market and a clock. Times in seconds from the start; `said` is what it answered and reported, `seen` the market data it
+    showed."""
+
+    def __init__(self, venue: SimulatedVenue, instruments: tuple[Instrument, ...], hours: Hours) -> None:
+        self.venue = venue
+        self.terms = {i.id: i for i in instruments}
+        self.hours = hours
+        self.now = START
+        self.said: list[ev.Event] = []
+        self.seen: list[Any] = []
+        self._minted = 0
+        venue.start(self._hear)
+
+    def _hear(self, event: Any) -> None:
+        """Keep what the venue emits: market data apart from answers."""
+        (self.seen if type(event) in MARKET else self.said).append(event)
+
+    def to(self, seconds: float) -> None:
+        """Turn the clock to `seconds`, letting everything due happen."""
+        end = START + int(seconds * S)
+        while self.venue.due_ns <= end:
+            self.venue.advance(self.venue.due_ns)
+        self.now = end
+
+    def settle(self) -> None:
+        """Let a second pass: long enough for any answer that is on its way."""
+        self.to((self.now - START) / S + 1.0)
+
+    def observe(self, event: Any) -> Any:
+        """Show the venue a market observation of now."""
+        while self.venue.due_ns <= event.ts:
+            self.venue.advance(self.venue.due_ns)
+        seen = self.venue.observe(event)
+        if seen is not None:
+            self.seen.append(seen)
+        return seen
+
+    def quote(self, bid: float, ask: float, size: float = 50.0, instrument: str = "BTCUSDT", ask_size: float | None = None) -> Any:
+        """Show a top of book now."""
+        return self.observe(ev.Quote(self.now, instrument, bid, ask, size, size if ask_size is None else ask_size, self.now))
+
+    def mark(self, price: float, instrument: str = "BTCUSDT") -> None:
+        """Show a mark price now."""
+        self.observe(ev.MarkPrice(self.now, instrument, price, price))
+
+    def rate(self, rate: float, stamp_s: float, instrument: str = "BTCUSDT") -> None:
+        """Announce the funding rate of the stamp at `stamp_s`."""
+        self.observe(ev.FundingRate(self.now, instrument, rate, 28_800, START + int(stamp_s * S), 0.003))
+
+    def spec(self, side: Side, qty: str, limit: str, *, instrument: str = "BTCUSDT", tif: TimeInForce = TimeInForce.IOC,
+             reduce_only: bool = False, client_id: str = "") -> OrderSpec:  # fmt: skip
+        """Return an order; without a client id the next free one."""
+        if not client_id:
+            self._minted += 1
+            client_id = f"T00001L{self._minted:08d}"
+        return OrderSpec(client_id=client_id, pair="p", venue=self.venue.venue, instrument=instrument, side=side, qty=D(qty), limit=D(limit),
+                         tif=tif, purpose=Purpose.LEAD, reduce_only=reduce_only)  # fmt: skip
+
+    def send(self, command: Command, settle: bool = True) -> list[ev.Event]:
+        """Hand over a command and return what the venue said until it was quiet again (settle) or at once."""
+        before = len(self.said)
+        self.venue.send(command, self.now)
+        if settle:
+            self.settle()
+        return self.said[before:]
+
+    def order(self, side: Side, qty: str, limit: str, **more: Any) -> list[ev.Event]:
+        """Send an order and return the answers."""
+        return self.send(Submit(self.spec(side, qty, limit, **more)))
+
+    def cancel(self, client_id: str, instrument: str = "BTCUSDT") -> list[ev.Event]:
+        """Ask for a cancellation."""
+        return self.send(Cancel(self.venue.venue, instrument, client_id))
+
+    def query(self, client_id: str, instrument: str = "BTCUSDT") -> list[ev.Event]:
+        """Ask what became of an order."""
+        return self.send(QueryOrder(self.venue.venue, instrument, client_id))
+
+    def snapshot(self) -> ev.VenueSnapshot:
+        """Ask for the whole state and return it."""
+        answers = self.send(QueryVenue(self.venue.venue))
+        found = [e for e in answers if isinstance(e, ev.VenueSnapshot)]
+        assert len(found) == 1, answers
+        return found[0]
+
+
+def of(kind: type, events: list[ev.Event]) -> list[Any]:
+    """Return the events of one type."""
+    return [e for e in events if type(e) is kind]
+
+
+MARKET = (ev.Quote, ev.MarkPrice, ev.FundingRate)
+Build = Callable[..., Rig]
+
+
+def in_process(delays: Delays) -> Build:
+    """Return a builder of in-process rigs with these delays."""
+
+    def build(venue: str = "perp", cash: dict[str, str] | None = None, faults: tuple[Fault, ...] = (), rules: Rules | None = None, **more: Any) -> Rig:
+        hours = Hours()
+        instruments = (MBT,) if venue == "cme" else (PERP, INVERSE)
+        money = {c: D(x) for c, x in (cash or {"USD": "600000"} if venue == "cme" else cash or {"USDT": "400000", "BTC": "10"}).items()}
+        exchange = Exchange(venue, instruments, money, hours, rules or Rules(), START)
+        sim = SimVenue(exchange, delays=delays, plan=FaultPlan(venue, faults), now_ns=START, **more)
+        return Rig(sim, instruments, hours)
+
+    return build
+
+
+MS = 1_000_000
+BUILDS: dict[str, Build] = {
+    "instant": in_process(Delays()),
+    "latency": in_process(Delays(request_ns=40 * MS, reply_ns=30 * MS, feed_ns=20 * MS)),
+}
+"""Every implementation of the port that has to keep the contract; wire servers join here."""
