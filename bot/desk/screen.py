@@ -18,7 +18,9 @@ import msgspec
 
 from bot.config import SPEED_WATCHED
 from bot.desk.feed import Feed, Line
+from bot.desk.progress import Bar
 from bot.desk.snapshot import Snapshot
+from bot.model.event import NEVER
 
 if TYPE_CHECKING:
     from bot.desk.live import LiveView
@@ -27,7 +29,11 @@ SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 class Stoppable(Protocol):
-    """What a signal needs of a run (bot.desk.shell.Shell)."""
+    """What a screen needs of a run (bot.desk.shell.Shell): to stop it, and how far it is, UTC ns."""
+
+    start_ns: int
+    now_ns: int
+    end_ns: int
 
     def stop(self, why: str) -> None: ...
 
@@ -49,6 +55,7 @@ class Screen:
         self._view: LiveView | None = None
         self._drawn = 0.0
         self._old: dict[int, object] = {}
+        self._bar: Bar | None = None
 
     def __enter__(self) -> Screen:
         for number in SIGNALS:
@@ -58,6 +65,8 @@ class Screen:
     def __exit__(self, *exc: object) -> None:
         if self._view is not None:
             self._view.__exit__(*exc)
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
         for number, old in self._old.items():
             signal.signal(number, old)  # type: ignore[arg-type]
 
@@ -82,6 +91,7 @@ class Screen:
     def look(self, snapshot: Callable[[], Snapshot]) -> None:
         """Redraw if it is time; taking the snapshot is left until then."""
         if self._view is None:
+            self._advance()
             return
         from bot.desk.live import REDRAW_S
 
@@ -90,8 +100,20 @@ class Screen:
             self._drawn = now
             self._view.draw(snapshot())
 
+    def _advance(self) -> None:
+        """Move the progress bar of a run that shows no view and has an end."""
+        shell = self._shell
+        if shell is None or shell.end_ns >= NEVER or not self.json_out:
+            return  # plain lines are progress enough
+        if self._bar is None:
+            self._bar = Bar(self.verb)
+        self._bar.to((shell.now_ns - shell.start_ns) / (shell.end_ns - shell.start_ns))
+
     def _say(self, line: Line) -> None:
-        print(line, file=sys.stderr if self.json_out else sys.stdout, flush=self.speed > 0.0)
+        if not self.json_out:
+            print(line, flush=self.speed > 0.0)
+        elif not sys.stderr.isatty():
+            print(line, file=sys.stderr)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.exit_code:

@@ -145,6 +145,8 @@ class FakeShell:
     """Remembers why it was stopped."""
 
     why = ""
+    start_ns = now_ns = 0
+    end_ns = S
 
     def stop(self, why: str) -> None:
         """Note it."""
