@@ -19,12 +19,12 @@ _NAME = re.compile(r"([a-z]+)-(\d{5})")
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run was started with: enough to recover or replay it. settings: canonical JSON of config.Settings."""
+    """What a run was started with: enough to recover or replay it. settings: JSON of config.Settings; faults: lines of a faults file."""
 
     mode: str
     seed: int
     settings: msgspec.Raw
-    faults: tuple[msgspec.Raw, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
 class RunFolder:

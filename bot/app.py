@@ -1,0 +1,317 @@
+"""Composition root: from settings to running desks, one function per mode. The only place that knows every class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from bot.backtest import replay as replays
+from bot.config import Settings
+from bot.desk import operate, snapshot
+from bot.desk.feed import Together
+from bot.desk.runs import RunFolder, RunRecord, find_run, new_run
+from bot.desk.shell import Shell
+from bot.engine.obligations import Obligations, PairTerms, fresh
+from bot.engine.step import Engine
+from bot.journal.accounts import Accounts
+from bot.journal.store import JournalReader, SqliteJournal, lock_folder
+from bot.journal.tape import FileTape, TapeReader
+from bot.kill.latch import Latch
+from bot.market.calendar import DeskSessions
+from bot.model import event as ev
+from bot.model.ids import InstrumentId, VenueId
+from bot.model.instrument import Instrument
+from bot.model.notation import iso
+from bot.runtime import Observer, Runtime, recover
+from bot.sim.exchange import Exchange
+from bot.sim.faults import FaultPlan, decode_faults
+from bot.sim.market import MarketSpec, SeededMarket
+from bot.tally import Score, Tally
+from bot.venues.sim import Delays, SimVenue
+from bot.venues.simlog import VenueLog
+from strategies.convergence import Convergence
+
+PAIR = "convergence"
+LETTERS = {"paper": "P", "live": "L", "backtest": "B", "simulate": "S"}
+"""First letter of every client order id: a fill recognised at a venue says which mode sent it."""
+
+
+class Desk(msgspec.Struct, frozen=True):
+    """What every mode trades: the terms, the pair and its strategy, from one set of settings."""
+
+    settings: Settings
+    terms: dict[InstrumentId, Instrument]
+    pair: PairTerms
+    strategy: Convergence
+    sessions: DeskSessions
+
+    @property
+    def venues(self) -> tuple[VenueId, ...]:
+        """Return the venues of both legs, the lead's first."""
+        return tuple(dict.fromkeys(self.terms[i].venue for i in (self.pair.lead, self.pair.hedge)))
+
+    def obligations(self, run: int, mode: str) -> Obligations:
+        """Return the record of a desk that has never traded."""
+        return fresh(run, mode, (self.pair,), self.venues)
+
+    def engine(self, ob: Obligations, memory: Any) -> Engine:
+        """Return an engine on `ob` with empty books and a warmed strategy."""
+        settle, stable = self.terms[self.pair.hedge].settle, self.pair.stable
+        return Engine(
+            ob, self.terms, self.sessions, {self.strategy.id: (self.strategy, memory)}, self.settings.limits,
+            self.settings.execution, {} if stable is None else {settle: stable},
+        )  # fmt: skip
+
+    def warm(self, history: Iterable[ev.Event] = ()) -> Any:
+        """Return the strategy's memory after `history`."""
+        return self.strategy.start(self.settings.strategy, list(history))
+
+
+def desk(settings: Settings) -> Desk:
+    """Return the desk that `settings` describe. Raises ConfigError naming a key."""
+    catalogue, market = settings.catalogue, settings.market
+    lead, hedge = catalogue.named(market.lead), catalogue.named(market.hedge)
+    stable = catalogue.stable_of(hedge.settle)
+    terms = {lead.id: lead, hedge.id: hedge}
+    if stable is not None:
+        terms[stable] = catalogue.named(stable)
+    pair = PairTerms(id=PAIR, strategy=Convergence.id, lead=lead.id, hedge=hedge.id, stable=stable)
+    return Desk(settings, terms, pair, Convergence(lead, hedge, stable), DeskSessions(terms))
+
+
+class Screen(Protocol):
+    """Where a run shows itself (bot.desk.screen.Screen)."""
+
+    speed: float
+    feed: Observer
+
+    def ready(self, shell: Shell, *, run_id: str, data_dir: str, socket: str) -> None:
+        """Announce the run before it trades."""
+
+    def look(self, take: Callable[[], snapshot.Snapshot]) -> None:
+        """Redraw if it is time."""
+
+
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished run as the command line promises it (USD, times ISO 8601 UTC)."""
+
+    run_id: str
+    mode: str
+    seed: int
+    market_from: str
+    market_to: str
+    events: int
+    pairs_opened: int
+    pairs_closed: int
+    fills: int
+    net_delta_base: float
+    net_delta_max_base: float
+    unhedged_usd_s_max: float
+    pnl_usd: float
+    equity_start_usd: float
+    equity_end_usd: float
+    attribution: dict[str, float]
+    residual_usd: float
+    funding_usd: float
+    fees_usd: float
+    refusals: dict[str, int]
+    rejects: int
+    unknown_orders: int
+    invariant_violations: int
+    margin_buffer_min: dict[str, float]
+    kill_level: str
+    commands_sha256: str
+    journal_sha256: str
+
+
+def result_of(
+    score: Score, *, run_id: str, mode: str, seed: int, from_ns: int, to_ns: int, events: int, violations: int, journal_sha256: str
+) -> RunResult:
+    """Return a run's result object from its score."""
+    return RunResult(
+        run_id=run_id, mode=mode, seed=seed, market_from=iso(from_ns), market_to=iso(to_ns), events=events,
+        funding_usd=score.attribution["funding"], fees_usd=score.attribution["fees"], invariant_violations=violations,
+        journal_sha256=journal_sha256, **msgspec.structs.asdict(score),
+    )  # fmt: skip
+
+
+class PaperRun:
+    """A paper desk on the seeded market in its own run folder, new or recovered; `run` drives it to its end."""
+
+    def __init__(self, folder: RunFolder, record: RunRecord, data_dir: Path, screen: Screen, for_ns: int | None) -> None:
+        self.folder = folder
+        self.screen = screen
+        self.settings = settings = msgspec.json.decode(record.settings, type=Settings)
+        self.desk = desk(settings)
+        self.journal = SqliteJournal(folder.journal)
+        self.number = self.journal.lease_run("paper")
+        self.from_ns, seq = where_it_stopped(folder, self.journal, settings.market.start_ns)
+        ob = recover(self.journal, self.desk.terms, self.desk.obligations(self.number, LETTERS["paper"]))
+        ob.run = self.number
+        market = seeded_market(self.desk)
+        memory, self.source, last = warmed(self.desk, market, self.from_ns)
+        self.engine = self.desk.engine(ob, memory)
+        self.tally = Tally(self.engine, settings.strategy.carry_fixed)
+        self.tape = FileTape(folder.tape)
+        self.runtime = Runtime(
+            self.engine, self.journal, self.tape, self._venues(record, market, last), seq=seq,
+            observer=Together(self.tally, screen.feed),
+        )  # fmt: skip
+        self.latch = Latch(data_dir)
+        self.shell = Shell(
+            self.runtime, self.source, start_ns=self.from_ns, end_ns=ev.NEVER if for_ns is None else self.from_ns + for_ns,
+            speed=screen.speed, latch=self.latch, on_slice=lambda: screen.look(self.snapshot),
+        )  # fmt: skip
+
+    def _venues(self, record: RunRecord, market: SeededMarket, last: Iterable[ev.Observation]) -> dict[VenueId, SimVenue]:
+        """Return the in-process venues, restored from their own logs and shown the market as it stood."""
+        settings, venues = self.settings, {}
+        scripted = [*market.faults(), *decode_faults(record.faults, settings.market.start_ns, self.desk.venues)]
+        for name in self.desk.venues:
+            listed = [terms for terms in self.desk.terms.values() if terms.venue == name]
+            exchange = Exchange(name, listed, settings.cash[name], self.desk.sessions, now_ns=self.from_ns)
+            times = settings.latency[name]
+            venues[name] = SimVenue(
+                exchange, delays=Delays(request_ns=times.request_ns, reply_ns=times.reply_ns, feed_ns=times.feed_ns),
+                plan=FaultPlan(name, [f for f in scripted if f.at_ns >= self.from_ns]), log=VenueLog(self.folder.venue_log(name)),
+                now_ns=self.from_ns,
+            )  # fmt: skip
+            for event in last:
+                venues[name].prime(event)
+        return venues
+
+    def snapshot(self) -> snapshot.Snapshot:
+        """Return the desk as it stands between two events."""
+        market = self.settings.market
+        return snapshot.take(self.engine, run_id=self.folder.run_id, seed=market.seed, scenario=market.scenario)
+
+    def run(self) -> RunResult:
+        """Serve the control socket and trade until the end, a signal or a stop; then close every file."""
+        server = self.shell.serve(operate.handlers(self.shell, self.snapshot))
+        self.screen.ready(
+            self.shell, run_id=self.folder.run_id, data_dir=str(self.latch.folder), socket=str(server.path)
+        )  # fmt: skip
+        cash = {venue: dict(self.settings.cash[venue]) for venue in self.desk.venues}
+        state = self.latch.poll()
+        self.runtime.start(
+            ev.RunStarted(ts=self.from_ns, run=self.number, mode=LETTERS["paper"], cash=cash, kill_level=state.level)
+        )
+        try:
+            self.shell.run()
+            self.runtime.checkpoint()
+            return self.result()
+        finally:
+            self.tape.close()
+            self.journal.close()
+
+    def result(self) -> RunResult:
+        """Return the score, with the ledger's books held against the venues' own statements."""
+        to_ns = max(self.shell.now_ns, self.engine.ob.now)
+        return result_of(
+            self.tally.score(), run_id=self.folder.run_id, mode="paper", seed=self.settings.market.seed, from_ns=self.from_ns,
+            to_ns=to_ns, events=self.runtime.seq, violations=len(self.violations()), journal_sha256=self.journal.sha256(),
+        )  # fmt: skip
+
+    def violations(self) -> list[str]:
+        """Return every silo and currency on which the desk, the ledger's books and the venue's statement disagree."""
+        books = Accounts(self.desk.terms)
+        for _, _, event in self.journal.read():
+            books.fold(event)
+        found = []
+        for name, venue in self.runtime.venues.items():
+            statement = venue.exchange.account.cash  # type: ignore[attr-defined]
+            for who, cash in (("desk", self.engine.ob.silos[name].cash), ("ledger", books.cash(name))):
+                found += [f"{name} {c}: {who} {cash.get(c, 0)}, venue {amount}" for c, amount in statement.items() if cash.get(c, 0) != amount]
+        return found
+
+
+def paper(
+    settings: Settings, data_dir: Path, screen: Screen, *, for_ns: int | None, faults: Path | None = None, resumed: str | None = None
+) -> RunResult:
+    """Run a paper desk to its end. resumed: id of a run to recover instead of starting a new one.
+
+    Raises BotError when another desk holds the folder, ConfigError for a run, setting or fault that cannot be used.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    held = lock_folder(data_dir)
+    try:
+        if resumed is not None:
+            folder = find_run(data_dir, resumed)
+            record = folder.read_record()
+        else:
+            lines = faults.read_text(encoding="utf-8").splitlines() if faults is not None else []
+            decode_faults(lines, settings.market.start_ns, desk(settings).venues)
+            record = RunRecord(
+                mode="paper", seed=settings.market.seed, settings=msgspec.Raw(msgspec.json.encode(settings)), faults=tuple(lines)
+            )
+            folder = new_run(data_dir, "paper")
+            folder.write_record(record)
+        return PaperRun(folder, record, data_dir, screen, for_ns).run()
+    finally:
+        os.close(held)
+
+
+def seeded_market(built: Desk) -> SeededMarket:
+    """Return the market that the settings' seed and scenario describe."""
+    market, terms, pair = built.settings.market, built.terms, built.pair
+    spec = MarketSpec(
+        start_ns=market.start_ns, seed=market.seed, scenario=market.scenario, history_days=market.history_days,
+        quote_interval_s=market.quote_interval_s,
+    )  # fmt: skip
+    stable = terms[pair.stable] if pair.stable is not None else None
+    return SeededMarket(spec, terms[pair.lead], terms[pair.hedge], stable, built.sessions)
+
+
+def warmed(built: Desk, market: SeededMarket, at_ns: int) -> tuple[Any, Iterator[ev.Observation], list[ev.Observation]]:
+    """Return (strategy memory, market from there on, last observation of each kind and instrument) as of `at_ns`.
+
+    The market does not answer our orders, so a recovered run finds it by running it again from its seed.
+    """
+    history = list(market.history())
+    source = market.events()
+    ahead: list[ev.Observation] = []
+    if at_ns > built.settings.market.start_ns:
+        for event in source:
+            if event.ts > at_ns:
+                ahead.append(event)
+                break
+            history.append(event)
+    last = {(type(event), event.instrument): event for event in history if not isinstance(event, ev.Timer | ev.VenueSnapshot)}
+    return built.warm(history), chain(ahead, source), list(last.values())
+
+
+def where_it_stopped(folder: RunFolder, journal: SqliteJournal, start_ns: int) -> tuple[int, int]:
+    """Return (market time, seq) of a run's last event; the market's start and 0 for a new run."""
+    seq, now = journal.last_seq(), start_ns
+    for _, _, event in journal.read(max(0, seq - 1)):
+        now = max(now, event.ts)
+    if folder.tape.exists():
+        reader = TapeReader(folder.tape)
+        for seen, event in reader:
+            seq, now = max(seq, seen), max(now, event.ts)
+    return now, seq
+
+
+def replay(data_dir: Path, run_id: str) -> replays.Replayed:
+    """Prove a run from its record (bot.backtest.replay). Raises ConfigError for a run that is not there."""
+    folder = find_run(data_dir, run_id)
+    record = folder.read_record()
+    built = desk(msgspec.json.decode(record.settings, type=Settings))
+
+    def make_engine(ob: Obligations, at_ns: int | None) -> Engine:
+        memory = built.warm() if at_ns is None else warmed(built, seeded_market(built), at_ns)[0]
+        return built.engine(ob, memory)
+
+    found, reader, tape = replays.Replayed(), JournalReader(folder.journal), TapeReader(folder.tape)
+    try:
+        mode = LETTERS[record.mode]
+        replays.orders_from_journal(reader.read(), built.obligations(1, mode), make_engine, found)
+        replays.decisions_from_tape(reader.read(), tape, built.obligations(1, mode), make_engine, found)
+    finally:
+        reader.close()
+    return found
