@@ -28,6 +28,8 @@ DATA_DIR_VARIABLE, DATA_DIR_DEFAULT = "BOT_DATA_DIR", "desk-data"
 LEVELS = ("PAUSE", "FREEZE", "CANCEL", "FLATTEN", "SEVER")
 SCENARIOS = ("story", "calm", "widen", "leg-fail", "exchange-down", "gap")
 
+BAD_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -110,7 +112,8 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ERROR
     except OSError as error:
-        return _fail(f"{error.filename or 'system'}: {error.strerror or error}", ERROR)
+        code = USAGE if isinstance(error, BAD_PATH) else ERROR
+        return _fail(f"{error.filename or 'system'}: {error.strerror or error}", code)
 
 
 def _fail(text: str, code: int) -> int:
@@ -177,10 +180,13 @@ def backtest(files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool, **i
     """Run the same engine, strategy and risk over recorded bars."""
     if (inputs["stable"] is None) == (inputs["stable_fixed"] is None):
         raise click.UsageError("give exactly one of --stable and --stable-fixed")
-    from bot import app
+    from bot.backtest.run import Inputs, run
+    from bot.desk.progress import Bar
 
-    emit("backtest", app.backtest(inputs, files, sets), json_out)
-    return OK
+    with Bar("backtest") as bar:
+        result = run(Inputs(**inputs), files, sets, progress=lambda what, done, of: bar.to(done / of))
+    emit("backtest", result, json_out)
+    return ERROR if result.invariant_violations else OK
 
 
 @cli.command()
