@@ -87,8 +87,13 @@ def desk(settings: Settings) -> Desk:
 class Screen(Protocol):
     """Where a run shows itself (bot.desk.screen.Screen)."""
 
-    speed: float
-    feed: Observer
+    @property
+    def speed(self) -> float:
+        """Market seconds per wall second, 0.0 for as fast as it goes."""
+
+    @property
+    def feed(self) -> Observer:
+        """What listens to the run beside the tally."""
 
     def ready(self, shell: Shell, *, run_id: str, data_dir: str, socket: str) -> None:
         """Announce the run before it trades."""
