@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
-from bot.engine.fold import apply
+from bot.engine.fold import apply, repeats
 from bot.engine.obligations import Obligations, decode, encode
 from bot.engine.step import NOTHING, Engine, Step
 from bot.model import event as ev
@@ -217,7 +217,12 @@ class Runtime:
         self.pump()
 
     def _take(self, event: ev.Event) -> None:
-        """Number one event, step it, and commit it if it is an obligation or decided something."""
+        """Number one event, step it, and commit it if it is an obligation or decided something.
+
+        What a venue merely says again gets no number: it would fill the journal with what is there already.
+        """
+        if repeats(self.engine.ob, event):
+            return
         self.seq += 1
         if isinstance(event, ev.KillSet):
             self.latch = event.level

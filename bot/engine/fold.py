@@ -25,6 +25,7 @@ RETRY_NS = 500_000_000
 RETRY_NS_MAX = 8_000_000_000
 
 EDGE_GAPS_KEPT = 20
+ONE = Decimal(1)
 
 Terms = dict[InstrumentId, Instrument]
 Handler = Callable[[Obligations, Terms, Any], None]
@@ -37,6 +38,21 @@ def apply(ob: Obligations, terms: Terms, event: ev.Event) -> None:
     handler = HANDLERS.get(type(event))
     if handler is not None:
         handler(ob, terms, event)
+
+
+def repeats(ob: Obligations, event: ev.Event) -> bool:
+    """Return whether a venue says again what is booked already: venues repeat, and a repetition is no new fact."""
+    if isinstance(event, ev.OrderFilled):
+        order = ob.orders.get(event.client_id)
+        return event.exec_id in (ob.silos[event.venue].foreign_execs if order is None else order.execs)
+    if isinstance(event, ev.FundingPaid):
+        return funding_ref(event) in ob.silos[event.venue].bookings
+    return isinstance(event, ev.CashBooked) and event.ref in ob.silos[event.venue].bookings
+
+
+def funding_ref(e: ev.FundingPaid) -> str:
+    """Return what makes a funding payment unique at its venue."""
+    return f"funding:{e.instrument}:{e.stamp_ns}"
 
 
 def _run_started(ob: Obligations, terms: Terms, e: ev.RunStarted) -> None:
@@ -82,6 +98,8 @@ def _cancel_intended(ob: Obligations, terms: Terms, e: ev.CancelIntended) -> Non
 def _accepted(ob: Obligations, terms: Terms, e: ev.OrderAccepted) -> None:
     order = ob.orders.get(e.client_id)
     if order is not None:
+        if order.status is OrderStatus.UNKNOWN:
+            order.cancel_ns = 0  # found working after silence: a cancel that was lost must be asked for again
         advance(order, Trigger.ACK)
         order.venue_order_id = e.venue_order_id
         order.not_found = order.not_found_ns = 0
@@ -89,10 +107,9 @@ def _accepted(ob: Obligations, terms: Terms, e: ev.OrderAccepted) -> None:
 
 def _filled(ob: Obligations, terms: Terms, e: ev.OrderFilled) -> None:
     silo = ob.silos[e.venue]
-    order = ob.orders.get(e.client_id)
-    seen = silo.foreign_execs if order is None else order.execs
-    if e.exec_id in seen:
+    if repeats(ob, e):
         return
+    order = ob.orders.get(e.client_id)
     ob.fills += 1
     silo.moved_ns = e.ts
     instrument = terms[e.instrument]
@@ -107,9 +124,16 @@ def _filled(ob: Obligations, terms: Terms, e: ev.OrderFilled) -> None:
     order.execs = (*order.execs, e.exec_id)
     book_fill(order, e.qty)
     pair = ob.pairs[order.spec.pair]
-    pair.result_usd -= e.fee * (pair.stable if e.fee_currency != "USD" else 1)
+    pair.result_usd -= e.fee * _usd(pair, instrument, e.fee_currency, e.price)
     _book_leg(ob, pair, instrument, signed, e.price, e.ts)
     _settle(ob, pair, order)
+
+
+def _usd(pair: PairState, instrument: Instrument, currency: str, price: Decimal) -> Decimal:
+    """Return USD per unit of `currency`: coins at `price`, the stablecoin as it stood at the pair's last decision."""
+    if currency == "USD":
+        return ONE
+    return price if instrument.inverse and currency == instrument.settle else pair.stable
 
 
 def _book_leg(
@@ -120,7 +144,7 @@ def _book_leg(
     leg = pair.lead if is_lead else pair.hedge
     was_flat = pair.flat
     realised = apply_fill(instrument, leg, signed, price)
-    pair.result_usd += realised if instrument.settle == "USD" else realised * pair.stable
+    pair.result_usd += realised * _usd(pair, instrument, instrument.settle, price)
     if is_lead:
         pair.lead_attempts = 0
         pair.notional_usd = max(pair.notional_usd, abs(notional(instrument, leg.qty, price)))
@@ -239,10 +263,9 @@ def _finish(ob: Obligations, client_id: str, trigger: Trigger, outcome: Outcome)
 
 def _funding_paid(ob: Obligations, terms: Terms, e: ev.FundingPaid) -> None:
     silo = ob.silos[e.venue]
-    ref = f"funding:{e.instrument}:{e.stamp_ns}"
-    if ref in silo.bookings:
+    if repeats(ob, e):
         return
-    silo.bookings.add(ref)
+    silo.bookings.add(funding_ref(e))
     add_cash(silo, e.currency, e.amount)
     if e.qty == 0:
         return
@@ -250,12 +273,12 @@ def _funding_paid(ob: Obligations, terms: Terms, e: ev.FundingPaid) -> None:
         if pair.terms.hedge == e.instrument and pair.hedge.qty != 0:
             share = e.amount * pair.hedge.qty / e.qty
             pair.funding += share
-            pair.result_usd += share * pair.stable
+            pair.result_usd += share * _usd(pair, terms[e.instrument], e.currency, Decimal(repr(e.mark)))
 
 
 def _cash_booked(ob: Obligations, terms: Terms, e: ev.CashBooked) -> None:
     silo = ob.silos[e.venue]
-    if e.ref not in silo.bookings:
+    if not repeats(ob, e):
         silo.bookings.add(e.ref)
         add_cash(silo, e.currency, e.amount)
 
@@ -320,11 +343,12 @@ def _ready_set(ob: Obligations, terms: Terms, e: ev.ReadySet) -> None:
 
 
 def _kill_set(ob: Obligations, terms: Terms, e: ev.KillSet) -> None:
-    """Set the level; a resume also clears what halted the desk, since a person has given a reason."""
+    """Set the level; a resume also clears what halted the desk and braked it, since a person has given a reason."""
     ob.kill_level = e.level
     ob.kill_id = e.kill_id
     if e.level is ev.KillLevel.NONE:
         ob.halted = ""
+        ob.edge_gaps_bp.clear()
 
 
 def _allocated(ob: Obligations, terms: Terms, e: ev.Allocated) -> None:
