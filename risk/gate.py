@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import msgspec
 
-from risk import conduct, counterparty, flow, funding, health, hedge, margin, sizing
+from risk import conduct, counterparty, flow, funding, health, hedge, margin, sizing, stops
 from risk.limits import Limits
 from risk.request import Opening
 from risk.verdict import Approved, Refusal, Rule
 
-RULES: tuple[Callable[[Opening, Limits], Refusal | None], ...] = (
+Check = Callable[[Opening, Limits], Refusal | None]
+
+WHATEVER_SIZE: tuple[Check, ...] = (
     conduct.state,
     health.tradable,
     health.quotes,
@@ -19,30 +21,45 @@ RULES: tuple[Callable[[Opening, Limits], Refusal | None], ...] = (
     hedge.terms,
     conduct.losses,
     conduct.edge_decay,
+    conduct.edge,
+    stops.expiry,
     flow.rates,
-    flow.position_limit,
     funding.rate,
+    sizing.depth,
+)
+"""Rules that no size satisfies. They come first: sizing may divide by a price only once it is known to be one."""
+
+AT_SIZE: tuple[Check, ...] = (
+    hedge.net_delta,
+    flow.position_limit,
+    funding.ahead,
     counterparty.venue_caps,
     counterparty.stable_cap,
     counterparty.jump_to_default,
     margin.initial,
     margin.stress,
 )
-"""Every refusing rule. Sizing shrinks first, so that margin and caps judge what would really be sent."""
+"""Rules that judge what would really be sent, after sizing has shrunk it."""
+
+RULES: tuple[Check, ...] = WHATEVER_SIZE + AT_SIZE
+"""Every refusing rule, in the order in which they refuse."""
 
 
 def review(opening: Opening, limits: Limits) -> Approved | Refusal:
     """Return how many lots may be held after this opening, or the first refusal. Never more than asked."""
+    for check in WHATEVER_SIZE:
+        refusal = check(opening, limits)
+        if refusal is not None:
+            return refusal
     lots, shrunk_by = opening.lots, None
     for rule, cap in sizing.CAPS:
         allowed = cap(opening, limits)
         if allowed < lots:
             lots, shrunk_by = allowed, rule
     if lots <= opening.held_lots:
-        health_first = health.tradable(opening, limits) or health.quotes(opening, limits)
-        return health_first or Refusal(shrunk_by or Rule.ZERO_SIZE, float(lots), float(opening.lots))
+        return Refusal(shrunk_by or Rule.ZERO_SIZE, float(lots), float(opening.lots))
     sized = opening if lots == opening.lots else msgspec.structs.replace(opening, lots=lots)
-    for check in RULES:
+    for check in AT_SIZE:
         refusal = check(sized, limits)
         if refusal is not None:
             return refusal

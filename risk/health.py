@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from risk.limits import Limits
 from risk.request import LegState, Opening
 from risk.verdict import Refusal, Rule
@@ -23,11 +25,11 @@ def tradable(x: Opening, limits: Limits) -> Refusal | None:
 def quotes(x: Opening, limits: Limits) -> Refusal | None:
     """Refuse on missing, stale, skewed, crossed or one-sided books; age is by venue time."""
     for leg, limit in ((x.lead, limits.lead_age_s_max), (x.hedge, limits.hedge_age_s_max)):
-        if leg.ts == 0 or leg.bid <= 0.0 or leg.ask <= 0.0 or not _sized(leg):
+        if leg.ts == 0 or not (0.0 < leg.bid < inf and 0.0 < leg.ask < inf) or not _sized(leg):
             return Refusal(Rule.QUOTE_MISSING, 0.0, 1.0)
         if leg.bid >= leg.ask:
             return Refusal(Rule.QUOTE_CROSSED, leg.bid - leg.ask, 0.0)
-        age = (x.desk.now - leg.venue_ts) * 1e-9
+        age = abs(x.desk.now - leg.venue_ts) * 1e-9  # a stamp from the future is a clock that cannot tell the age
         if age > limit:
             return Refusal(Rule.QUOTE_AGE, age, limit)
     skew = abs(x.lead.venue_ts - x.hedge.venue_ts) * 1e-9
@@ -41,17 +43,19 @@ def _sized(leg: LegState) -> bool:
 
 
 def assumptions(x: Opening, limits: Limits) -> Refusal | None:
-    """Refuse when stablecoin or mark is unknown or stale, the stablecoin is off its peg, or the premium is absurd."""
+    """Refuse when stablecoin, mark or index is unknown or stale, the stablecoin is off its peg, or the premium is absurd."""
     now = x.desk.now
     stable_age = (now - x.stable.ts) * 1e-9
-    if x.stable.usd <= 0.0 or stable_age > limits.stable_age_s_max:
+    if not 0.0 < x.stable.usd < inf or stable_age > limits.stable_age_s_max:
         return Refusal(Rule.STABLE_UNKNOWN, stable_age, limits.stable_age_s_max)
     if abs(x.stable.usd - 1.0) > limits.depeg_share_max:
         return Refusal(Rule.DEPEG, abs(x.stable.usd - 1.0), limits.depeg_share_max)
     mark_age = (now - x.hedge.mark_ts) * 1e-9
-    if x.hedge.mark <= 0.0 or mark_age > limits.mark_age_s_max:
+    if x.hedge.mark_ts == 0 or not 0.0 < x.hedge.mark < inf or mark_age > limits.mark_age_s_max:
         return Refusal(Rule.MARK_UNKNOWN, mark_age, limits.mark_age_s_max)
+    if not (0.0 < x.hedge.index < inf and 0.0 < x.index_usd < inf):  # it comes with the mark and is as old
+        return Refusal(Rule.INDEX_UNKNOWN, x.hedge.index, 0.0)
     premium = abs(x.hedge.bid * x.stable.usd - x.lead.ask) / x.lead.ask * 1e4
-    if premium > limits.premium_absurd_bp:
+    if not premium <= limits.premium_absurd_bp:
         return Refusal(Rule.QUOTE_ABSURD, premium, limits.premium_absurd_bp)
     return None

@@ -27,6 +27,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     risk_share: float = 0.01
     risk_share_ceiling: float = 0.02
     stop_slippage_bp: float = 1.4
+    volatility_reference_bp: float = 25.0
     pair_lots_max: int = 50
     clip_lots_max: int = 10
     clip_depth_share: float = 0.25

@@ -6,11 +6,13 @@ the venue's cap until cash arrives, a margin-rate hike at the broker, and the st
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from bot.model.instrument import Instrument, initial_margin, maintenance_margin
 from risk.limits import Limits
-from risk.request import Exposure, Opening
+from risk.request import Exposure, LegState, Opening, SiloState, coins_of, equity_in_quote, net_after, value_of
 from risk.verdict import Refusal, Rule
 
 
@@ -39,22 +41,28 @@ def widening_usd(entry_excess_bp: float, index_usd: float, limits: Limits) -> fl
 
 
 def perp_need(
-    terms: Instrument, coins: float, lead_price: float, perp_price: float, widened_usd: float, limits: Limits
-) -> Need:
+    terms: Instrument, coins: float, lead_price: float, perp_price: float, widened_usd: float, limits: Limits,
+    funding_cap: float = 0.0,
+) -> Need:  # fmt: skip
     """Return the need of the perp silo for signed `coins` (short < 0) when the premium goes to `widened_usd`.
 
-    The lead moves by the price shock against the perp position and the perp stands `widened_usd` beyond it (all in
-    the perp's quote currency).
+    The lead moves by the price shock against the perp position and the perp stands `widened_usd` beyond it, all in the
+    perp's quote currency; the venue's funding cap counts where it is above the configured shock. The need is in the
+    silo's currency: an inverse contract keeps its value in USD and loses, owes and reserves coins at the shocked price.
     """
     sign = 1.0 if coins < 0.0 else -1.0
     shocked = (lead_price * (1.0 + sign * limits.price_shock_share)) + sign * widened_usd
+    shocked = max(shocked, 1e-9 * lead_price)
     size = abs(coins)
-    notional = size * shocked
+    notional, loss, rate = size * shocked, size * sign * (shocked - perp_price), 1.0
+    if terms.inverse:
+        notional = size * perp_price
+        loss, rate = sign * notional * (1.0 / perp_price - 1.0 / shocked), 1.0 / shocked
     return Need(
-        loss=size * sign * (shocked - perp_price),
-        funding=limits.funding_shock_rate * limits.funding_shock_stamps * notional,
-        maintenance=maintenance_margin(terms, notional),
-        buffer=limits.margin_buffer_share * notional,
+        loss=loss,
+        funding=max(limits.funding_shock_rate, funding_cap) * limits.funding_shock_stamps * notional * rate,
+        maintenance=maintenance_margin(terms, notional) * rate,
+        buffer=limits.margin_buffer_share * notional * rate,
     )
 
 
@@ -94,46 +102,66 @@ def buffer_fraction(equity: float, maintenance: float) -> float:
 
 
 def initial(x: Opening, limits: Limits) -> Refusal | None:
-    """Refuse when either silo cannot post initial margin for the size asked."""
-    coins = x.lots * float(x.lead.terms.unit)
-    lead_value = coins * x.lead.ask + x.lead_silo.other_notional
-    hedge_value = coins * x.hedge.ask + x.hedge_silo.other_notional
-    for silo, terms, value in (
-        (x.lead_silo, x.lead.terms, lead_value),
-        (x.hedge_silo, x.hedge.terms, hedge_value),
-    ):
-        need = initial_margin(terms, value) + silo.other_maintenance
-        if need > silo.equity:
-            return Refusal(Rule.MARGIN_INITIAL, need, silo.equity)
+    """Refuse when either silo cannot post initial margin for what it would hold (venue net, quote currency)."""
+    for silo, leg in ((x.lead_silo, x.lead), (x.hedge_silo, x.hedge)):
+        contracts = abs(net_after(x, leg))
+        price = 1.0 if leg.terms.inverse else leg.ask
+        need = initial_margin(leg.terms, contracts * float(leg.terms.unit) * price) + silo.other_initial
+        equity = equity_in_quote(silo, leg)
+        if not need <= equity:
+            return Refusal(Rule.MARGIN_INITIAL, need, equity)
     return None
 
 
 def stress(x: Opening, limits: Limits) -> Refusal | None:
-    """Refuse when either silo would not survive every shock with its buffer, alone."""
-    coins = x.direction * x.lots * float(x.lead.terms.unit)
-    stable = x.stable.usd
-    widened = widening_usd(x.intent.excess_bp, x.index_usd, limits)
-    lead_mid, perp_mid = 0.5 * (x.lead.bid + x.lead.ask), 0.5 * (x.hedge.bid + x.hedge.ask)
-    lead = lead_need(x.lead.terms, coins, lead_mid, perp_mid * stable, widened, limits)
-    if lead.total > x.lead_silo.equity - x.lead_silo.other_maintenance:
-        return Refusal(Rule.MARGIN_STRESS, lead.total, x.lead_silo.equity)
-    weak = stable * (1.0 - limits.stable_shock_share) if stable != 1.0 or x.lead.terms.settle != x.hedge.terms.settle else 1.0
-    perp = perp_need(x.hedge.terms, -coins, lead_mid / weak, perp_mid, widened / weak, limits)
-    if perp.total > x.hedge_silo.equity - x.hedge_silo.other_maintenance:
-        return Refusal(Rule.MARGIN_STRESS, perp.total, x.hedge_silo.equity)
+    """Refuse when either silo would not survive every shock with its buffer, alone. Observed and limit: its currency.
+
+    Widening is a move from where the premium stands now. The stablecoin's fall raises the perp's quote, which hurts a
+    short alone, so both prices of it are tried.
+    """
+    for silo, leg, need in _needs(x, limits):
+        others = silo.other_maintenance / silo.usd if leg.terms.inverse else silo.other_maintenance
+        if not need.total <= silo.equity - others:
+            return Refusal(Rule.MARGIN_STRESS, need.total, silo.equity - others)
     return None
+
+
+def _needs(x: Opening, limits: Limits) -> Iterator[tuple[SiloState, LegState, Need]]:
+    """Yield what each silo needs for its venue net after the opening, once for each price of the stablecoin."""
+    stable = x.stable.usd
+    lead_mid, perp_usd = 0.5 * (x.lead.bid + x.lead.ask), x.hedge.mark * stable
+    move = widening_usd(x.intent.excess_bp, x.index_usd, limits)
+    lead, perp = coins_of(x.lead, net_after(x, x.lead)), coins_of(x.hedge, net_after(x, x.hedge))
+    if lead:
+        sign = 1.0 if lead > 0.0 else -1.0
+        level = sign * (perp_usd - lead_mid) + move
+        yield x.lead_silo, x.lead, lead_need(x.lead.terms, lead, lead_mid, perp_usd, level, limits)
+    if perp:
+        sign = 1.0 if perp < 0.0 else -1.0
+        level = sign * (perp_usd - lead_mid) + move
+        pegged = x.hedge.terms.settle == "USD" or x.hedge.terms.inverse
+        for usd in (stable,) if pegged else (stable, stable * (1.0 - limits.stable_shock_share)):
+            need = perp_need(
+                x.hedge.terms, perp, lead_mid / usd, x.hedge.mark, level / usd, limits, x.hedge.funding_cap
+            )
+            yield x.hedge_silo, x.hedge, need
 
 
 def breach(x: Exposure, limits: Limits) -> Refusal | None:
     """Return the silo whose unstressed equity is below maintenance plus buffer: reduce BOTH legs together."""
     for silo, leg in ((x.lead_silo, x.lead), (x.hedge_silo, x.hedge)):
-        value = abs(leg.net_qty) * float(leg.terms.unit) * leg.mark + silo.other_notional
-        if value <= 0.0:
-            continue
-        floor = maintenance_margin(leg.terms, value) + silo.other_maintenance + limits.margin_buffer_share * value
-        if silo.equity < floor:
-            return Refusal(Rule.MARGIN_BUFFER, silo.equity, floor)
+        floor = _floor(silo, leg, limits)
+        equity = equity_in_quote(silo, leg)
+        if floor > 0.0 and equity < floor:
+            return Refusal(Rule.MARGIN_BUFFER, equity, floor)
     return None
+
+
+def _floor(silo: SiloState, leg: LegState, limits: Limits) -> float:
+    """Return maintenance plus buffer of everything a silo holds, in the quote currency of `leg`; 0 when nothing is held."""
+    value = abs(value_of(leg, leg.net_qty))
+    own = maintenance_margin(leg.terms, value) if value > 0.0 else 0.0
+    return own + silo.other_maintenance + limits.margin_buffer_share * (value + silo.other_notional)
 
 
 def room_usd(x: Exposure, limits: Limits) -> float:
@@ -143,8 +171,8 @@ def room_usd(x: Exposure, limits: Limits) -> float:
     """
     room = float("inf")
     for silo, leg in ((x.lead_silo, x.lead), (x.hedge_silo, x.hedge)):
-        value = abs(leg.net_qty) * float(leg.terms.unit) * leg.mark + silo.other_notional
-        if value > 0.0:
-            floor = maintenance_margin(leg.terms, value) + silo.other_maintenance + limits.margin_buffer_share * value
-            room = min(room, max(0.0, silo.equity - floor) * silo.usd * 0.5)
+        floor = _floor(silo, leg, limits)
+        if floor > 0.0:
+            in_usd = 1.0 if leg.terms.inverse else silo.usd
+            room = min(room, max(0.0, equity_in_quote(silo, leg) - floor) * in_usd * 0.5)
     return room

@@ -14,8 +14,11 @@ from bot.model.intent import PairIntent
 class LegState(msgspec.Struct, frozen=True, kw_only=True):
     """One leg at the decision. Quantities are signed contracts; ages follow from the stamps (UTC ns, 0 = never).
 
-    pair_qty: held by this pair. net_qty: held at the venue. worst_qty: venue net if every live or UNKNOWN order in
-    the direction of the opening fills. closes_ns: end of the current session, 0 if it does not end.
+    pair_qty: held by this pair, pair_coins: its delta in coins (an inverse contract's at its entry: mark moves it by
+    as much as the coins that back it, worked case G5). net_qty: held at the venue. worst_qty: venue net if every live or UNKNOWN order in
+    the direction of the opening fills; own_pending (>= 0) is this pair's part of those. mark: what positions are marked
+    at, the venue's mark or else the mid; mark_ts: 0 when the venue never gave one. index: quote currency, 0 = never.
+    closes_ns: end of the current session, 0 if it does not end.
     """
 
     terms: Instrument
@@ -28,11 +31,14 @@ class LegState(msgspec.Struct, frozen=True, kw_only=True):
     mark: float
     mark_ts: int
     pair_qty: float
+    pair_coins: float
     net_qty: float
     worst_qty: float
     venue_up: bool
     session_open: bool
     closes_ns: int
+    own_pending: float = 0.0
+    index: float = 0.0
     funding_rate: float = 0.0
     funding_interval_s: int = 0
     funding_stamp_ns: int = 0
@@ -43,7 +49,7 @@ class LegState(msgspec.Struct, frozen=True, kw_only=True):
 class SiloState(msgspec.Struct, frozen=True, kw_only=True):
     """Money at one venue alone. equity: currency units incl. unrealised at mark. usd: USD per unit of currency.
 
-    other_notional, other_maintenance: of positions there that are not on the opening's instrument.
+    other_*: of positions there that are not on the opening's instrument, in the quote currency of the leg.
     """
 
     venue: str
@@ -51,6 +57,7 @@ class SiloState(msgspec.Struct, frozen=True, kw_only=True):
     equity: float
     usd: float
     other_notional: float = 0.0
+    other_initial: float = 0.0
     other_maintenance: float = 0.0
 
 
@@ -62,7 +69,12 @@ class StableState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeskState(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole desk at the decision. day_start_usd: NAV at the start of the trade date; peak_usd: highest NAV."""
+    """The whole desk at the decision. nav_usd: NaN while something held has no price. day_start_usd: NAV at the start of the
+    trade date, 0 = unknown; peak_usd: highest NAV.
+
+    stable_exposure_usd: notional plus equity in the hedge's stablecoin, gross: a long's is overstated, never understated.
+    aggregate_coins: signed coins of the lead's base in all futures at its venue, others' live orders at their worst.
+    """
 
     now: int
     nav_usd: float
@@ -98,7 +110,6 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
     hedge_silo: SiloState
     desk: DeskState
     funding_spent_usd: float = 0.0
-    funding_accrued_usd: float = 0.0
 
 
 class Exposure(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +133,42 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True):
     entry_excess_bp: float
     intent: PairIntent
     funding_spent_usd: float
-    funding_accrued_usd: float
     unhedged_coins: float
     unhedged_since_ns: int
     unhedged_usd_s: float
+
+
+def value_of(leg: LegState, contracts: float) -> float:
+    """Return the value of `contracts` at the mark in quote currency, with their sign."""
+    unit = float(leg.terms.unit)
+    return contracts * unit if leg.terms.inverse else contracts * unit * leg.mark
+
+
+def coins_of(leg: LegState, contracts: float) -> float:
+    """Return `contracts` as coins at the mark, with their sign."""
+    unit = float(leg.terms.unit)
+    return contracts * unit / leg.mark if leg.terms.inverse else contracts * unit
+
+
+def target_contracts(x: Opening, leg: LegState) -> float:
+    """Return the contracts (>= 0) this pair would hold on `leg` once the opening is filled and hedged."""
+    if leg is x.lead:
+        return float(x.lots)
+    coins = x.lots * float(x.lead.terms.unit) * float(x.intent.hedge_ratio)
+    unit = float(leg.terms.unit)
+    return coins * leg.mark / unit if leg.terms.inverse else coins / unit
+
+
+def net_after(x: Opening, leg: LegState) -> float:
+    """Return the signed venue net on `leg` after the opening, with every live or UNKNOWN order filled at its worst.
+
+    This pair's own orders are part of its target, unless they would overshoot it.
+    """
+    direction = x.direction if leg is x.lead else -x.direction
+    own = max(target_contracts(x, leg), abs(leg.pair_qty) + leg.own_pending)
+    return leg.worst_qty - leg.pair_qty - direction * leg.own_pending + direction * own
+
+
+def equity_in_quote(silo: SiloState, leg: LegState) -> float:
+    """Return a silo's equity in the quote currency of `leg`: a coin-margined silo is valued at its price."""
+    return silo.equity * silo.usd if leg.terms.inverse else silo.equity

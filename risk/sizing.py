@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from risk.limits import Limits
 from risk.request import LegState, Opening
-from risk.verdict import Rule
+from risk.verdict import Refusal, Rule
 
 
 def lots_for_risk(
@@ -17,7 +17,7 @@ def lots_for_risk(
     >>> lots_for_risk(500_000, 0.01, 700, 10, 0.1)
     70
     """
-    return int(equity_usd * risk_share / (stop_usd + slippage_usd) / unit)
+    return max(0, int(equity_usd * risk_share / (stop_usd + slippage_usd) / unit))
 
 
 def by_risk(x: Opening, limits: Limits) -> int:
@@ -30,6 +30,25 @@ def by_risk(x: Opening, limits: Limits) -> int:
 def by_cap(x: Opening, limits: Limits) -> int:
     """Return the pair's cap in lead lots."""
     return limits.pair_lots_max
+
+
+def by_volatility(x: Opening, limits: Limits) -> int:
+    """Return the pair's cap scaled down by how far the excess's frozen sigma is above volatility_reference_bp.
+
+    The reference is the sigma at which spread_stop_bp and sigma_stop sigmas are the same distance: beyond it the spread
+    stop lies inside ordinary noise and would be paid more often, so less is put at risk each time.
+    """
+    sigma = x.intent.sigma_bp
+    if not sigma > limits.volatility_reference_bp:
+        return limits.pair_lots_max
+    return int(limits.pair_lots_max * limits.volatility_reference_bp / sigma)
+
+
+def depth(x: Opening, limits: Limits) -> Refusal | None:
+    """Refuse unless both books show at least one lead lot on the side the opening takes (observed, limit: coins)."""
+    one = float(x.lead.terms.unit)
+    shown = min(_depth_coins(x.lead, x.direction > 0), _depth_coins(x.hedge, x.direction < 0))
+    return None if shown >= one else Refusal(Rule.DEPTH, shown, one)
 
 
 def by_exit(x: Opening, limits: Limits) -> int:
@@ -50,5 +69,10 @@ def _depth_coins(leg: LegState, asks: bool) -> float:
     return sum(size for _, size in levels) * unit
 
 
-CAPS = ((Rule.RISK_PER_TRADE, by_risk), (Rule.PAIR_CAP, by_cap), (Rule.EXITABLE, by_exit))
+CAPS = (
+    (Rule.RISK_PER_TRADE, by_risk),
+    (Rule.PAIR_CAP, by_cap),
+    (Rule.VOLATILITY, by_volatility),
+    (Rule.EXITABLE, by_exit),
+)
 """Rules that shrink instead of refusing."""

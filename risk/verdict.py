@@ -22,6 +22,7 @@ class Rule(StrEnum):
     # sizing
     RISK_PER_TRADE = "risk_per_trade"
     PAIR_CAP = "pair_cap"
+    VOLATILITY = "volatility"
     DEPTH = "depth"
     EXITABLE = "exitable"
     ZERO_SIZE = "zero_size"
@@ -51,6 +52,7 @@ class Rule(StrEnum):
     SESSION_CLOSING = "session_closing"
     VENUE_DOWN = "venue_down"
     STABLE_UNKNOWN = "stable_unknown"
+    INDEX_UNKNOWN = "index_unknown"
     DEPEG = "depeg"
     FUNDING_UNKNOWN = "funding_unknown"
     MARK_UNKNOWN = "mark_unknown"
@@ -64,6 +66,7 @@ class Rule(StrEnum):
     # conduct
     KILL_LEVEL = "kill_level"
     NOT_READY = "not_ready"
+    NAV_UNKNOWN = "nav_unknown"
     PAIR_FROZEN = "pair_frozen"
     EDGE_DECAY = "edge_decay"
     EDGE_GONE = "edge_gone"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from math import nan
+
 from bot.engine.obligations import Obligations, PairState, Silo
 from bot.engine.observations import Session, Window
 from bot.model.ids import InstrumentId
-from bot.model.instrument import Instrument, maintenance_margin
+from bot.model.instrument import Instrument, initial_margin, maintenance_margin
 from bot.model.intent import PairIntent
 from bot.model.market import Book
-from bot.model.position import pnl_est
+from bot.model.position import delta_coins, pnl_est
 from risk.request import DeskState, Exposure, LegState, Opening, SiloState, StableState
 
 MINUTE_NS = 60_000_000_000
@@ -20,7 +22,7 @@ class Desk:
     sent, openings: times of recent orders.
     """
 
-    __slots__ = ("books", "openings", "sent", "stable_of", "terms")
+    __slots__ = ("books", "coin_of", "openings", "sent", "stable_of", "terms")
 
     def __init__(
         self,
@@ -31,15 +33,19 @@ class Desk:
         self.terms = terms
         self.books = books
         self.stable_of = stable_of
+        self.coin_of = {t.settle: i for i, t in terms.items() if t.inverse}
         self.sent: list[int] = []
         self.openings: list[int] = []
 
     def usd(self, currency: str) -> float:
-        """Return USD per unit of `currency`; 0.0 when its price was never seen."""
+        """Return USD per unit of `currency`; 0.0 when its price was never seen. Coins are priced by their inverse contract."""
         if currency == "USD":
             return 1.0
         stable = self.stable_of.get(currency)
-        return self.books[stable].mid if stable is not None else 0.0
+        if stable is not None:
+            return self.books[stable].mid
+        coin = self.coin_of.get(currency)
+        return price_of(self.books[coin]) if coin is not None else 0.0
 
 
 def price_of(book: Book) -> float:
@@ -82,13 +88,14 @@ def priced(ob: Obligations, desk: Desk) -> bool:
 
 def silo_state(silo: Silo, desk: Desk, leg: Instrument) -> SiloState:
     """Return the silo of one leg, other positions there summed beside it."""
-    other_notional = other_maintenance = 0.0
+    other_notional = other_initial = other_maintenance = 0.0
     for instrument_id, position in silo.positions.items():
         if instrument_id != leg.id and position.qty_f:
             terms = desk.terms[instrument_id]
             price = price_of(desk.books[instrument_id])
             value = abs(position.qty_f) * float(terms.unit) * (1.0 if terms.inverse else price)
             other_notional += value
+            other_initial += initial_margin(terms, value)
             other_maintenance += maintenance_margin(terms, value)
     return SiloState(
         venue=silo.venue,
@@ -96,22 +103,26 @@ def silo_state(silo: Silo, desk: Desk, leg: Instrument) -> SiloState:
         equity=silo_equity(silo, desk, leg.settle),
         usd=desk.usd(leg.settle),
         other_notional=other_notional,
+        other_initial=other_initial,
         other_maintenance=other_maintenance,
     )
 
 
 def leg_state(
-    ob: Obligations, terms: Instrument, book: Book, session: Session, pair_qty: float, direction: int
+    ob: Obligations, terms: Instrument, book: Book, session: Session, pair: PairState, direction: int
 ) -> LegState:
-    """Return one leg. direction: sign of the orders the opening would send on it."""
+    """Return one leg of `pair`. direction: sign of the orders the opening would send on it."""
+    held = pair.lead if terms.id == pair.terms.lead else pair.hedge
     silo = ob.silos[terms.venue]
     position = silo.positions.get(terms.id)
     net = position.qty_f if position is not None else 0.0
-    pending = 0.0
+    pending = own_pending = 0.0
     for client_id in ob.live:
         order = ob.orders[client_id]
         if order.spec.instrument == terms.id and order.spec.side.sign == direction:
             pending += float(order.leaves)
+            if order.spec.pair == pair.terms.id:
+                own_pending += float(order.leaves)
     return LegState(
         terms=terms,
         bid=book.bid,
@@ -121,13 +132,16 @@ def leg_state(
         ts=book.ts,
         venue_ts=book.venue_ts,
         mark=price_of(book),
-        mark_ts=book.mark_ts or book.ts,
-        pair_qty=pair_qty,
+        mark_ts=book.mark_ts,
+        pair_qty=held.qty_f,
+        pair_coins=float(delta_coins(terms, held)),
         net_qty=net,
         worst_qty=net + direction * pending,
         venue_up=silo.up,
         session_open=session.open_at(ob.now),
         closes_ns=session.closes_ns(ob.now),
+        own_pending=own_pending,
+        index=book.index,
         funding_rate=book.funding_rate,
         funding_interval_s=book.funding_interval_s,
         funding_stamp_ns=book.funding_stamp_ns,
@@ -136,13 +150,13 @@ def leg_state(
     )
 
 
-def desk_state(ob: Obligations, pair: PairState, desk: Desk) -> DeskState:
-    """Return totals of the desk; flow counters cover the last minute."""
+def desk_state(ob: Obligations, pair: PairState, desk: Desk, direction: int) -> DeskState:
+    """Return totals of the desk as an opening of `pair` in `direction` meets them; flow counters cover the last minute."""
     horizon = ob.now - MINUTE_NS
     for times in (desk.sent, desk.openings):
         while times and times[0] < horizon:
             del times[0]
-    stable_usd, aggregate = 0.0, 0.0
+    stable_usd = 0.0
     for silo in ob.silos.values():
         for currency in silo.cash:
             if currency != "USD" and currency in desk.stable_of:
@@ -151,12 +165,10 @@ def desk_state(ob: Obligations, pair: PairState, desk: Desk) -> DeskState:
             terms = desk.terms[instrument_id]
             if terms.settle != "USD" and terms.settle in desk.stable_of and not terms.inverse:
                 stable_usd += abs(position.qty_f) * float(terms.unit) * position.avg_f * desk.usd(terms.settle)
-            if terms.settle == "USD":
-                aggregate += position.qty_f * float(terms.unit)
     gaps = ob.edge_gaps_bp
     return DeskState(
         now=ob.now,
-        nav_usd=nav_usd(ob, desk),
+        nav_usd=nav_usd(ob, desk) if priced(ob, desk) else nan,
         day_start_usd=ob.day_start_usd,
         peak_usd=ob.peak_usd,
         ready=ob.ready,
@@ -167,8 +179,29 @@ def desk_state(ob: Obligations, pair: PairState, desk: Desk) -> DeskState:
         edge_shortfall_bp=-sum(gaps) / len(gaps) if gaps else 0.0,
         edge_pairs=len(gaps),
         stable_exposure_usd=stable_usd,
-        aggregate_coins=aggregate,
+        aggregate_coins=_futures_coins(ob, pair, desk, direction),
     )
+
+
+def _futures_coins(ob: Obligations, pair: PairState, desk: Desk, direction: int) -> float:
+    """Return the coins held in futures of the lead's base at its venue, other pairs' live orders in `direction` filled.
+
+    Exchanges aggregate a product's sizes and months, micros as fractions; other coins are other products.
+    """
+    lead = desk.terms[pair.terms.lead]
+
+    def counted(instrument_id: InstrumentId) -> float:
+        terms = desk.terms[instrument_id]
+        same = terms.kind is lead.kind and terms.base == lead.base and terms.venue == lead.venue
+        return float(terms.unit) if same else 0.0
+
+    coins = sum(p.qty_f * counted(i) for i, p in ob.silos[lead.venue].positions.items())
+    for client_id in ob.live:
+        order = ob.orders[client_id]
+        spec = order.spec
+        if spec.pair != pair.terms.id and spec.side.sign == direction:
+            coins += direction * float(order.leaves) * counted(spec.instrument)
+    return coins
 
 
 def _stable_state(ob: Obligations, window: Window) -> StableState:
@@ -187,22 +220,27 @@ def opening(ob: Obligations, pair: PairState, window: Window, desk: Desk, intent
         lots=int(abs(intent.target_lead)),
         held_lots=int(abs(pair.lead.qty)),
         intent=intent,
-        lead=leg_state(ob, window.lead_terms, window.lead, window.lead_session, pair.lead.qty_f, direction),
-        hedge=leg_state(ob, window.hedge_terms, window.hedge, window.hedge_session, pair.hedge.qty_f, -direction),
+        lead=leg_state(ob, window.lead_terms, window.lead, window.lead_session, pair, direction),
+        hedge=leg_state(ob, window.hedge_terms, window.hedge, window.hedge_session, pair, -direction),
         stable=_stable_state(ob, window),
-        index_usd=window.index_usd or window.hedge.mid * window.stable_usd,
+        index_usd=window.index_usd,
         lead_silo=silo_state(lead_silo, desk, window.lead_terms),
         hedge_silo=silo_state(hedge_silo, desk, window.hedge_terms),
-        desk=desk_state(ob, pair, desk),
-        funding_spent_usd=-float(pair.funding) * window.stable_usd,
+        desk=desk_state(ob, pair, desk, direction),
+        funding_spent_usd=-float(pair.funding) * settle_usd(window),
     )
+
+
+def settle_usd(window: Window) -> float:
+    """Return USD per unit of what the hedge pays in: its stablecoin, or the coin itself for an inverse contract."""
+    return price_of(window.hedge) if window.hedge_terms.inverse else window.stable_usd
 
 
 def pair_pnl_usd(pair: PairState, window: Window) -> float:
     """Return the profit of the trade that is on in USD at mids: realised, unrealised, fees and funding."""
     lead = pnl_est(window.lead_terms, pair.lead, window.lead.mid, window.lead_unit)
     hedge = pnl_est(window.hedge_terms, pair.hedge, window.hedge.mid, window.hedge_unit)
-    return float(pair.result_usd) + lead + hedge * window.stable_usd
+    return float(pair.result_usd) + lead + hedge * settle_usd(window)
 
 
 def entry_premium_usd(pair: PairState) -> float:
@@ -233,20 +271,19 @@ def exposure(
         direction=direction,
         entered_ns=pair.entered_ns,
         expiry_ns=window.lead_terms.expiry_ns or 0,
-        lead=leg_state(ob, window.lead_terms, window.lead, window.lead_session, pair.lead.qty_f, direction),
-        hedge=leg_state(ob, window.hedge_terms, window.hedge, window.hedge_session, pair.hedge.qty_f, -direction),
+        lead=leg_state(ob, window.lead_terms, window.lead, window.lead_session, pair, direction),
+        hedge=leg_state(ob, window.hedge_terms, window.hedge, window.hedge_session, pair, -direction),
         stable=_stable_state(ob, window),
         index_usd=window.index_usd or window.hedge.mid * window.stable_usd,
         lead_silo=silo_state(lead_silo, desk, window.lead_terms),
         hedge_silo=silo_state(hedge_silo, desk, window.hedge_terms),
-        desk=desk_state(ob, pair, desk),
+        desk=desk_state(ob, pair, desk, direction),
         pnl_usd=pair_pnl_usd(pair, window),
         best_pnl_usd=best_pnl_usd,
         entry_premium_usd=entry_premium_usd(pair),
         entry_excess_bp=intent.excess_bp,
         intent=intent,
-        funding_spent_usd=-float(pair.funding) * window.stable_usd,
-        funding_accrued_usd=0.0,
+        funding_spent_usd=-float(pair.funding) * settle_usd(window),
         unhedged_coins=unhedged,
         unhedged_since_ns=unhedged_since_ns,
         unhedged_usd_s=unhedged_usd_s,

@@ -15,10 +15,12 @@ from bot.engine.obligations import ZERO, Obligations, PairState
 from bot.engine.observations import Window
 from bot.model.event import LEVEL_RANK, KillLevel
 from bot.model.ids import ClientId
-from bot.model.instrument import Instrument, Rounding, coins, contracts_for, notional, round_qty, to_decimal, to_price
+from bot.model.instrument import Instrument, Rounding, contracts_for, notional, round_qty, to_decimal, to_price
 from bot.model.market import Book
 from bot.model.order import Order, OrderStatus, Purpose, Side, TimeInForce
+from bot.model.position import delta_coins
 
+NO_BOUND = Decimal(10**9)
 FREEZE = LEVEL_RANK[KillLevel.FREEZE]
 CANCEL = LEVEL_RANK[KillLevel.CANCEL]
 FLATTEN = LEVEL_RANK[KillLevel.FLATTEN]
@@ -77,10 +79,8 @@ def unhedged_coins(pair: PairState, window: Window) -> Decimal:
     """
     if pair.flat:
         return ZERO
-    price = reference_price(window.hedge)
-    lead = coins(window.lead_terms, pair.lead.qty, price)
-    hedge = coins(window.hedge_terms, pair.hedge.qty, price)
-    return lead * pair.hedge_ratio + hedge
+    lead = delta_coins(window.lead_terms, pair.lead)
+    return lead * pair.hedge_ratio + delta_coins(window.hedge_terms, pair.hedge)
 
 
 def reference_price(book: Book) -> Decimal:
@@ -89,11 +89,27 @@ def reference_price(book: Book) -> Decimal:
 
 
 def hedge_gap(pair: PairState, window: Window) -> Decimal:
-    """Return the signed hedge contracts missing for the lead's actual fills, in whole lots."""
+    """Return the signed hedge contracts missing for the lead's actual fills, in whole lots the venue would take.
+
+    What closes or reduces an inverse hedge counts at its entry, what adds to it at the present price: one that was
+    right when it was sent stays right wherever the price goes. A rest below the venue's minimum is left alone.
+    """
+    terms, held = window.hedge_terms, pair.hedge
     price = reference_price(window.hedge)
-    wanted = -coins(window.lead_terms, pair.lead.qty, price) * pair.hedge_ratio
-    goal = contracts_for(window.hedge_terms, wanted, price, Rounding.NEAREST)
-    return goal - pair.hedge.qty
+    missing = -unhedged_coins(pair, window)
+    if terms.inverse and missing * held.qty < 0:
+        reduced = contracts_for(terms, missing, held.avg, Rounding.NEAREST)
+        if abs(reduced) <= abs(held.qty):
+            return _takeable(terms, held.qty, reduced, price)
+        beyond = missing + delta_coins(terms, held)
+        return -held.qty + contracts_for(terms, beyond, price, Rounding.NEAREST)
+    return _takeable(terms, held.qty, contracts_for(terms, missing, price, Rounding.NEAREST), price)
+
+
+def _takeable(terms: Instrument, held: Decimal, gap: Decimal, price: Decimal) -> Decimal:
+    """Return `gap`, or zero when the venue would refuse it as too small; closing all is taken at any size."""
+    small = abs(notional(terms, gap, price)) < terms.min_notional
+    return ZERO if small and held + gap != 0 else gap
 
 
 def restless(pair: PairState) -> bool:
@@ -118,23 +134,16 @@ def _plan_hedge(ob: Obligations, pair: PairState, window: Window, x: Execution, 
     if gap == 0 or ob.now < pair.hedge_retry_ns:
         return
     terms, book = window.hedge_terms, window.hedge
-    silo = ob.silos[terms.venue]
-    if not silo.up or not window.hedge_session.open_at(ob.now) or not book.two_sided:
+    if not hedge_tradable(ob, window):
         return
     grows = abs(pair.hedge.qty + gap) > abs(pair.hedge.qty)
     if grows and pair.unwind and lead_tradable(ob, window):
         return
     side = Side.BUY if gap > 0 else Side.SELL
     limit = crossing_limit(terms, book, side, x, pair.hedge_attempts)
-    if notional(terms, abs(gap), limit) < terms.min_notional and not _closes(pair, gap):
-        return
     out.append(
         Ask("hedge", side, abs(gap), limit, TimeInForce.IOC, Purpose.HEDGE, _reduces_net(ob, window, gap), False)
     )
-
-
-def _closes(pair: PairState, gap: Decimal) -> bool:
-    return pair.hedge.qty + gap == 0
 
 
 def _reduces_net(ob: Obligations, window: Window, gap: Decimal) -> bool:
@@ -145,11 +154,15 @@ def _reduces_net(ob: Obligations, window: Window, gap: Decimal) -> bool:
 
 
 def crossing_limit(terms: Instrument, book: Book, side: Side, x: Execution, attempts: int) -> Decimal:
-    """Return the limit of a marketable order: through the touch by a step per fruitless attempt, up to the collar."""
-    through = min(x.cross_bp + x.step_bp * attempts, x.collar_bp) * 1e-4
+    """Return the limit of a marketable order: through the touch by a step per fruitless attempt, up to the collar.
+
+    The collar counts from the mid, as the gate's does: an order it would refuse is never asked for, so that in a wide
+    book attempts go on, fruitless if they must be, and the ladder reaches its end.
+    """
+    through, collar = (x.cross_bp + x.step_bp * attempts) * 1e-4, x.collar_bp * 1e-4
     if side is Side.BUY:
-        return to_price(terms, book.ask * (1.0 + through), Rounding.DOWN)
-    return to_price(terms, book.bid * (1.0 - through), Rounding.UP)
+        return to_price(terms, min(book.ask * (1.0 + through), book.mid * (1.0 + collar)), Rounding.DOWN)
+    return to_price(terms, max(book.bid * (1.0 - through), book.mid * (1.0 - collar)), Rounding.UP)
 
 
 def lead_tradable(ob: Obligations, window: Window) -> bool:
@@ -161,14 +174,22 @@ def lead_tradable(ob: Obligations, window: Window) -> bool:
     )
 
 
+def hedge_tradable(ob: Obligations, window: Window) -> bool:
+    """Return whether the hedge's venue answers and its session is open with a two-sided book."""
+    return (
+        ob.silos[window.hedge_terms.venue].up
+        and window.hedge_session.open_at(ob.now)
+        and window.hedge.two_sided
+    )
+
+
 def wanted_lead(pair: PairState, window: Window, rank: int) -> Decimal:
     """Return the lead lots wanted now: the target, 0 under FLATTEN, or what is hedged while unwinding."""
     if rank >= FLATTEN:
         return ZERO
     if not pair.unwind:
         return pair.target
-    price = reference_price(window.hedge)
-    hedged = -coins(window.hedge_terms, pair.hedge.qty, price) / (pair.hedge_ratio or 1)
+    hedged = -delta_coins(window.hedge_terms, pair.hedge) / (pair.hedge_ratio or 1)
     if hedged * pair.lead.qty <= 0:
         return ZERO
     lots = round_qty(window.lead_terms, hedged / window.lead_terms.unit, Rounding.NEAREST)
@@ -190,14 +211,14 @@ def _plan_lead(
         return
     if gap == 0 or ob.now < pair.lead_retry_ns or not lead_tradable(ob, window):
         return
-    if not _legs_settled(ob, pair, window, x):
+    if pair.hedge_order is not None:
         return
-    if opening and (not may_open(ob, pair, rank) or not premium_holds(pair, window)):
+    if opening and (not may_open(ob, pair, rank) or not window.fresh or not premium_holds(pair, window)):
         return
-    if not opening and not pair.unwind and not ob.silos[window.hedge_terms.venue].up:
-        return  # closing the lead alone would leave the perp naked: hold hedged until both can trade
+    room = abs(gap) if opening else min(abs(gap), abs(held))  # a close never crosses zero
+    room = min(room, _lots_movable(ob, pair, window, x, opening))
     clip = clip_lots(window, x, gap > 0)
-    qty = min(abs(gap), clip if opening else max(clip, Decimal(1)))
+    qty = min(room, clip if opening else max(clip, Decimal(1)))
     if qty == 0:
         return
     out.append(_lead_ask(pair, window, x, Side.BUY if gap > 0 else Side.SELL, qty, opening))
@@ -217,14 +238,20 @@ def _lead_ask(
     return Ask("lead", side, qty, limit, TimeInForce.IOC, purpose, False, opening)
 
 
-def _legs_settled(ob: Obligations, pair: PairState, window: Window, x: Execution) -> bool:
-    """Return whether the next clip may go: no hedge in flight or unresolved, fills hedged within tolerance.
+def _lots_movable(ob: Obligations, pair: PairState, window: Window, x: Execution, opening: bool) -> Decimal:
+    """Return the lead lots that may move now: any when the hedge can follow and the fills so far are hedged.
 
-    An unwind goes ahead unhedged, but never against a hedge that may still fill.
+    An unwind goes ahead unhedged. While the hedge cannot trade, a close is confined to what is naked anyway: the rest
+    would leave the other leg naked, so it holds until both can trade.
     """
-    if pair.hedge_order is not None:
-        return False
-    return pair.unwind or abs(float(unhedged_coins(pair, window))) <= x.unhedged_coins_max
+    if pair.unwind:
+        return abs(pair.lead.qty)
+    open_coins = unhedged_coins(pair, window)
+    if hedge_tradable(ob, window) or not (pair.hedge_ratio or pair.hedge.qty):
+        return NO_BOUND if abs(float(open_coins)) <= x.unhedged_coins_max else ZERO
+    if opening or open_coins * pair.lead.qty <= 0:
+        return ZERO
+    return round_qty(window.lead_terms, abs(open_coins) / window.lead_terms.unit, Rounding.DOWN)
 
 
 def may_open(ob: Obligations, pair: PairState, rank: int) -> bool:
@@ -266,7 +293,8 @@ def _withdraw_reason(
     """Return why a live lead order should be cancelled, "" to leave it."""
     spec = order.spec
     if spec.tif is TimeInForce.IOC:
-        return "kill" if rank >= CANCEL else ""
+        closes = rank >= FLATTEN and gap * spec.side.sign > 0
+        return "kill" if rank >= CANCEL and not closes else ""
     if gap * spec.side.sign <= 0:
         return "target changed"
     if not may_open(ob, pair, rank):

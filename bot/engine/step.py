@@ -200,6 +200,7 @@ class Engine:
             return True
         if now - loop.refused_ns < REFUSAL_HOLD_NS or not pair.armed:
             return False
+        self._day()  # the gate counts losses from it
         verdict = gate.review(assess.opening(self.ob, pair, loop.window, self.desk, intent), self.limits)
         if isinstance(verdict, Refusal):
             loop.refused_ns = now

@@ -69,12 +69,17 @@ class Watch:
         if adverse < self.spread_usd or self.spread_usd <= 0.0:
             self.samples = 0
             return None
-        if not window.fresh or not window.session_open:
+        if not window.fresh or not window.session_open or self._stable_stale(limits):
             return None
         self.samples += 1
         if self.samples < limits.stop_samples:
             return None
         return Refusal(self.spread_rule, adverse, self.spread_usd)
+
+    def _stable_stale(self, limits: Limits) -> bool:
+        """Return whether the premium cannot be told in USD: the stablecoin was never seen, or too long ago."""
+        stable = self.window.stable
+        return stable is not None and (stable.mid <= 0.0 or self.window.now - stable.venue_ts > limits.stable_age_s_max * S_NS)
 
     def stirred(self, now: int) -> bool:
         """Return whether a rule may answer differently than at the last look; also keeps the best profit seen."""
@@ -106,8 +111,15 @@ class Watch:
     def look(
         self, ob: Obligations, pair: PairState, desk: assess.Desk, limits: Limits, pairs_open: int
     ) -> tuple[Refusal | None, Refusal | None]:
-        """Return (reason to end the trade, breach of the unhedged budget) from the rules that need the whole picture."""
+        """Return (reason to end the trade, breach of the unhedged budget) from the rules that need the whole picture.
+
+        Until both legs and their currencies have a price (after a restart) only the unhedged time can be judged: a
+        profit at price zero is not a loss.
+        """
         open_coins = self.measure(ob, pair, limits)
+        if self.window.lead.mid <= 0.0 or self.window.hedge.mid <= 0.0 or assess.settle_usd(self.window) <= 0.0:
+            self.look_ns = 0
+            return None, hedge.over_budget(open_coins, self.since_ns, self.usd_s, ob.now, limits)
         x = assess.exposure(ob, pair, self.window, desk, best_pnl_usd=self.best_pnl, unhedged=open_coins,
                             unhedged_since_ns=self.since_ns, unhedged_usd_s=self.usd_s)  # fmt: skip
         if x is None:

@@ -39,6 +39,17 @@ def pnl_est(instrument: Instrument, position: Position, price: float, unit: floa
     return position.qty_f * unit * (price - position.avg_f)
 
 
+def delta_coins(instrument: Instrument, position: Position) -> Decimal:
+    """Return the coins by which the value of a position moves with the price (signed).
+
+    An inverse contract's is that of its entry: at the mark its contracts are worth other coins, but the profit or loss
+    in coins that backs them differs by as much (worked case G5), so a price move alone is no reason to re-hedge.
+    """
+    if instrument.inverse:
+        return position.qty * instrument.unit / position.avg if position.qty else ZERO
+    return position.qty * instrument.unit
+
+
 def apply_fill(instrument: Instrument, position: Position, signed_qty: Decimal, price: Decimal) -> Decimal:
     """Book a fill at average cost and return the profit it realised, in settle currency.
 
