@@ -114,6 +114,20 @@ class Exchange:
         x.next_stamp = f.stamp_ns if f.stamp_ns > self.now else NEVER
         self._reschedule()
 
+    def prime(self, event: ev.Observation) -> None:
+        """Take a market observation from before this exchange began, without matching, margin or stamps in the past."""
+        x = None if isinstance(event, ev.Timer | ev.VenueSnapshot) else self.listings.get(event.instrument)
+        if x is None:
+            return
+        if isinstance(event, ev.Quote):
+            x.quote = event
+        elif isinstance(event, ev.MarkPrice):
+            x.mark = event.mark
+        elif isinstance(event, ev.FundingRate):
+            x.funding, x.next_stamp = event, event.stamp_ns if event.stamp_ns > self.now else NEVER
+        self.account.watch(x.instrument.settle)
+        self._reschedule()
+
     def advance(self, now_ns: int) -> None:
         """Let everything that is due up to and including `now_ns` happen: funding stamps, session ends."""
         while self.next_ns <= now_ns:

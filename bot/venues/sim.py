@@ -103,15 +103,8 @@ class SimVenue:
 
     def prime(self, event: ev.Observation) -> None:
         """Show the exchange a market it was in before this process started, without consequences."""
-        x = self.exchange.listings.get(getattr(event, "instrument", ""))
-        if x is None:
-            return
-        if isinstance(event, ev.Quote):
-            x.quote = event
-        elif isinstance(event, ev.MarkPrice):
-            x.mark = event.mark
-        elif isinstance(event, ev.FundingRate):
-            x.funding, x.next_stamp = event, event.stamp_ns if event.stamp_ns > self._now else NEVER
+        self.exchange.prime(event)
+        self._schedule()
 
     def observe(self, event: Any) -> Any:
         """Let the market move; return what the desk sees at this instant, None when later or never."""
