@@ -105,6 +105,8 @@ def run(path: Path, limits: Limits, execution: Execution) -> BenchResult:
         cash = {v: {"USD": SILO} for v in venues}
         began = time.perf_counter()
         runtime.start(ev.RunStarted(ts=ticks.first_ns, run=1, mode="B", cash=cash))
+        # The task has neither mark nor index and the gate opens nothing without: the desk alone is told the first mid, once.
+        engine.step(ev.MarkPrice(ticks.first_ns, HEDGE.id, ticks.first_mid, ticks.first_mid))
         runtime.drive(ticks.events(), ev.NEVER)
         run_s = time.perf_counter() - began
     ob, accounts = engine.ob, books.accounts
@@ -139,7 +141,8 @@ class _TickFile:
             with self._zip.open("fund_rate.npy") as file:
                 self.fund_rate = npy.read_array(file).tolist()
             self._streams = [self._stream(name) for name in FIELDS]
-            self.first_ns = int(self._first())
+            self.first_ns = int(self._first("ts", np.int64))
+            self.first_mid = 0.5 * float(self._first("bid", np.float64) + self._first("ask", np.float64))
         except (zipfile.BadZipFile, KeyError, ValueError) as error:
             raise DataError(f"{path}: not a tick file of the benchmark task ({error})") from error
 
@@ -159,11 +162,11 @@ class _TickFile:
         self.count = int(shape[0])
         return file, dtype
 
-    def _first(self) -> int:
-        with self._zip.open("ts.npy") as file:
+    def _first(self, name: str, kind: type[np.generic]) -> Any:
+        with self._zip.open(f"{name}.npy") as file:
             npy.read_magic(file)
             npy.read_array_header_1_0(file)
-            return int(np.frombuffer(file.read(8), dtype=np.int64)[0])
+            return np.frombuffer(file.read(8), dtype=kind)[0]
 
     def events(self) -> Iterator[ev.Observation]:
         """Yield quotes in time order; each funding rate is announced as soon as the stamp before it has passed."""

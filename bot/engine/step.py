@@ -183,6 +183,8 @@ class Engine:
         else:
             book.funding_rate, book.funding_interval_s = event.rate, event.interval_s
             book.funding_stamp_ns, book.funding_cap, book.funding_ts = event.stamp_ns, event.cap, event.ts
+            for *_, watch in self._of[event.instrument][1]:
+                watch.look_ns = 0  # the funding budget forecasts from the estimate
 
     def _emit(self, event: ev.Event) -> None:
         """Decide something: it is folded at once and journalled before any command leaves."""
