@@ -19,6 +19,7 @@ from bot.desk.shell import Shell
 from bot.engine.obligations import Obligations, PairTerms, fresh
 from bot.engine.step import Engine
 from bot.journal.accounts import Accounts
+from bot.journal.ledger import Ledger, ledger_engine
 from bot.journal.store import JournalReader, SqliteJournal, lock_folder
 from bot.journal.tape import FileTape, TapeReader
 from bot.kill.latch import Latch
@@ -163,8 +164,9 @@ class PaperRun:
         self.engine = self.desk.engine(ob, memory)
         self.tally = Tally(self.engine, settings.strategy.carry_fixed)
         self.tape = FileTape(folder.tape)
+        self.venues = self._venues(record, market, last)
         self.runtime = Runtime(
-            self.engine, self.journal, self.tape, self._venues(record, market, last), seq=seq,
+            self.engine, self.journal, self.tape, self.venues, seq=seq,
             observer=Together(self.tally, screen.feed),
         )  # fmt: skip
         self.latch = Latch(data_dir)
@@ -209,29 +211,29 @@ class PaperRun:
         try:
             self.shell.run()
             self.runtime.checkpoint()
-            return self.result()
+            ledger = Ledger(ledger_engine(self.folder.journal), self.desk.terms)
+            ledger.project(self.journal.read(ledger.watermark()))
+            return self.result(ledger.books)
         finally:
             self.tape.close()
             self.journal.close()
 
-    def result(self) -> RunResult:
+    def result(self, books: Accounts) -> RunResult:
         """Return the score, with the ledger's books held against the venues' own statements."""
         to_ns = max(self.shell.now_ns, self.engine.ob.now)
         return result_of(
             self.tally.score(), run_id=self.folder.run_id, mode="paper", seed=self.settings.market.seed, from_ns=self.from_ns,
-            to_ns=to_ns, events=self.runtime.seq, violations=len(self.violations()), journal_sha256=self.journal.sha256(),
+            to_ns=to_ns, events=self.runtime.seq, violations=len(self.breaks(books)), journal_sha256=self.journal.sha256(),
         )  # fmt: skip
 
-    def violations(self) -> list[str]:
+    def breaks(self, books: Accounts) -> list[str]:
         """Return every silo and currency on which the desk, the ledger's books and the venue's statement disagree."""
-        books = Accounts(self.desk.terms)
-        for _, _, event in self.journal.read():
-            books.fold(event)
         found = []
-        for name, venue in self.runtime.venues.items():
-            statement = venue.exchange.account.cash  # type: ignore[attr-defined]
-            for who, cash in (("desk", self.engine.ob.silos[name].cash), ("ledger", books.cash(name))):
-                found += [f"{name} {c}: {who} {cash.get(c, 0)}, venue {amount}" for c, amount in statement.items() if cash.get(c, 0) != amount]
+        for name, venue in self.venues.items():
+            for currency, amount in venue.exchange.account.cash.items():
+                for who, cash in (("desk", self.engine.ob.silos[name].cash), ("ledger", books.cash(name))):
+                    if cash.get(currency, 0) != amount:
+                        found.append(f"{name} {currency}: {who} {cash.get(currency, 0)}, venue {amount}")
         return found
 
 

@@ -62,9 +62,7 @@ class Ledger:
         Raises JournalError if the database refuses; what was committed stays and the next call continues there.
         """
         try:
-            accounts = self._accounts
-            if accounts is None:
-                accounts = self._accounts = self._refold()
+            accounts = self.books
             batch: list[tuple[int, int, ev.Event]] = []
             for row in rows:
                 if row[0] <= self._watermark:
@@ -81,6 +79,13 @@ class Ledger:
                 raise JournalError(f"ledger: {error}") from error
             raise
         return self._watermark
+
+    @property
+    def books(self) -> Accounts:
+        """Return the books as of the watermark."""
+        if self._accounts is None:
+            self._accounts = self._refold()
+        return self._accounts
 
     def rebuild(self) -> None:
         """Empty the ledger; the next `project` from seq 0 writes equal rows."""
