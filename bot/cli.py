@@ -152,7 +152,7 @@ def paper(
     loaded = load("paper", files, sets, {k: v for k, v in given.items() if v[1] is not None})
     latched = Latch(data_dir()).read()
     if latched.level is not KillLevel.NONE:
-        return _fail(f"latched at {latched.level}: {latched.reason or latched.fault}; lower it with: resume --reason WHY", HALTED)
+        return _fail(f"latched at {latched.level}: {latched.fault or latched.reason or 'no reason given'}; lower it with: resume --reason WHY", HALTED)
     from bot import app
 
     screen = Screen("paper", watched=for_ns is None, speed=loaded.settings.market.speed, json_out=json_out)

@@ -18,6 +18,7 @@ from bot.model.event import Severity
 from bot.model.notation import iso
 
 KEPT = 200
+FACTS_KEPT = 10_000
 REFUSAL_EVERY = 60_000_000_000
 """A rule that keeps refusing is shown once in this time (market time): its count is in the score."""
 
@@ -66,6 +67,7 @@ class Feed:
         self.alerts: deque[Line] = deque(maxlen=KEPT)
         self._sink = sink
         self._refused: dict[tuple[str, str], int] = {}
+        self._facts: dict[tuple[object, ...], None] = {}
 
     def stepped(self, event: ev.Event, out: Step) -> None:
         """See one step: its trigger, then what was decided."""
@@ -77,7 +79,7 @@ class Feed:
         """Nothing to say."""
 
     def _say(self, event: ev.Event) -> None:
-        if isinstance(event, ev.Refused) and self._repeats(event):
+        if isinstance(event, ev.Refused) and self._repeats(event) or self._told(event):
             return
         said = describe(event)
         if said is None:
@@ -88,6 +90,23 @@ class Feed:
             self.alerts.append(line)
         if self._sink is not None:
             self._sink(line)
+
+    def _told(self, event: ev.Event) -> bool:
+        """Return whether a venue only repeats what it said before: full answers bring recent fills and payments again."""
+        if isinstance(event, ev.OrderFilled):
+            key: tuple[object, ...] = (event.venue, event.exec_id)
+        elif isinstance(event, ev.FundingPaid):
+            key = (event.venue, event.instrument, event.stamp_ns)
+        elif isinstance(event, ev.CashBooked):
+            key = (event.venue, event.kind, event.ref)
+        else:
+            return False
+        if key in self._facts:
+            return True
+        self._facts[key] = None
+        if len(self._facts) > FACTS_KEPT:
+            del self._facts[next(iter(self._facts))]
+        return False
 
     def _repeats(self, event: ev.Refused) -> bool:
         last = self._refused.get((event.pair, event.rule))

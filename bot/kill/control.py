@@ -167,13 +167,7 @@ def ask(folder: Path, request: Mapping[str, Any], timeout_s: float = ANSWER_S) -
     path = socket_path(folder)
     deadline = time.monotonic() + timeout_s
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as wire:
-        wire.settimeout(timeout_s)
-        try:
-            wire.connect(str(path))
-        except TimeoutError as error:
-            raise DeskSilent(f"the desk on {path} takes no connection") from error
-        except OSError as error:
-            raise NoDesk(f"no desk on {path}: {error.strerror or error}") from error
+        _connect(wire, path, deadline)
         try:
             wire.sendall(msgspec.json.encode(request) + b"\n")
             line = _line(wire, deadline)
@@ -183,6 +177,21 @@ def ask(folder: Path, request: Mapping[str, Any], timeout_s: float = ANSWER_S) -
     if "error" in answer:
         raise BotError(str(answer["error"]))
     return answer
+
+
+def _connect(wire: socket.socket, path: Path, deadline: float) -> None:
+    """Connect, waiting while the desk's queue is full: a full queue is a desk that does not look at it."""
+    while True:
+        wire.settimeout(max(deadline - time.monotonic(), 0.001))
+        try:
+            wire.connect(str(path))
+            return
+        except (TimeoutError, BlockingIOError) as error:
+            if time.monotonic() >= deadline:
+                raise DeskSilent(f"the desk on {path} takes no connection") from error
+            time.sleep(0.005)
+        except OSError as error:
+            raise NoDesk(f"no desk on {path}: {error.strerror or error}") from error
 
 
 def _line(wire: socket.socket, deadline: float) -> bytes:
@@ -216,7 +225,7 @@ def _answers(path: Path) -> bool:
         probe.settimeout(ANSWER_S)
         try:
             probe.connect(str(path))
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             return True  # somebody holds it, however slow
         except OSError:
             return False

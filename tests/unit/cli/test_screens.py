@@ -100,6 +100,11 @@ def test_feed_tells_a_trade_and_keeps_quiet_about_repeats(world: World) -> None:
         feed.stepped(event, NOTHING)
     kinds = [line.kind for line in said]
     assert {"enter", "order", "fill", "desk", "venue"} <= set(kinds)
+    told = len(said)
+    for event in world.journal:
+        if isinstance(event, ev.OrderFilled):
+            feed.stepped(event, NOTHING)
+    assert len(said) == told, "a venue that repeats a fill is not another fill"
     refused = ev.Refused(ts=S, pair="conv", rule="edge_floor", observed=1.0, limit=3.0)
     before = len(said)
     for n in range(5):

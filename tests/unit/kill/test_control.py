@@ -93,6 +93,26 @@ def test_a_silent_desk_is_not_no_desk(tmp_path: Path) -> None:
         server.close()
 
 
+def test_a_full_queue_is_silence_not_absence(tmp_path: Path) -> None:
+    """A desk that takes no more connections is there: it must not be mistaken for none and its positions for nobody's."""
+    server, waiting = ControlServer(tmp_path, HANDLERS), []
+    try:
+        for _ in range(64):
+            wire = socket.socket(socket.AF_UNIX)
+            wire.setblocking(False)
+            waiting.append(wire)
+            try:
+                wire.connect(str(server.path))
+            except BlockingIOError:
+                break
+        with pytest.raises(DeskSilent):
+            ask(tmp_path, {"op": "echo", "text": "x"}, 0.05)
+    finally:
+        server.close()
+        for wire in waiting:
+            wire.close()
+
+
 def test_a_long_folder_works(tmp_path: Path) -> None:
     """A data folder deeper than a unix socket path may be is served from a short private place."""
     folder = tmp_path / ("d" * 60) / ("e" * 60)
@@ -139,8 +159,10 @@ def test_idle_clients_do_not_lock_others_out(tmp_path: Path) -> None:
         idle = []
         for _ in range(40):
             wire = socket.socket(socket.AF_UNIX)
+            wire.settimeout(5.0)
             wire.connect(str(server.path))
             idle.append(wire)
+            ask(tmp_path, {"op": "echo", "text": "between"}, 5.0)
         assert ask(tmp_path, {"op": "echo", "text": "in"}, 5.0)["said"] == "in"
         for wire in idle:
             wire.close()
