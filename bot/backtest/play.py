@@ -41,13 +41,17 @@ Purse = dict[VenueId, dict[str, Decimal]]
 
 
 class Played(msgspec.Struct, kw_only=True):
-    """Outcome of one pass. idle_usd: what the stablecoin did to the purse between two contracts' desks."""
+    """Outcome of one pass. idle_usd: what the stablecoin did to the purse between two contracts' desks.
+
+    mismatches: contracts at whose end a venue's own statement differed from the desk's record of it.
+    """
 
     scores: list[Score]
     trades: list[Trade]
     looks: list[Look]
     events: int
     idle_usd: float
+    mismatches: int
     from_ns: int
     to_ns: int
     journal_sha256: str
@@ -89,7 +93,7 @@ def funding_interval_s(rows: Sequence[FundingRow]) -> int | None:
 
 def play(study: Study, costs: Costs, progress: Callable[[str], None] | None = None) -> Played:
     """Play every contract at these costs. Deterministic: the same study and costs give the same journal."""
-    played = Played(scores=[], trades=[], looks=[], events=0, idle_usd=0.0, from_ns=0, to_ns=0, journal_sha256="")
+    played = Played(scores=[], trades=[], looks=[], events=0, idle_usd=0.0, mismatches=0, from_ns=0, to_ns=0, journal_sha256="")
     journal = MemoryJournal()
     interval_s = funding_interval_s(study.funding)
     closed = closed_days(study.contracts)
@@ -124,7 +128,7 @@ class _Contract:
         self.source = market(found, legs, study.known, study.funding, costs)
         sessions = TrackSessions(DeskSessions(self.terms), legs.lead.id, found, closed)
         strategy = Looks(Convergence(legs.lead, legs.hedge, legs.stable), played.looks)
-        memory = strategy.start(tuned(settings.strategy, found, legs.lead, costs))
+        memory = strategy.start(tuned(settings.strategy, found, legs.lead, costs, study.known.perp.bar_ns * 1e-9))
         pair = PairTerms(id=PAIR, strategy=strategy.id, lead=legs.lead.id, hedge=legs.hedge.id, stable=legs.stable)
         self.engine = Engine(
             self._obligations(pair), self.terms, sessions, {strategy.id: (strategy, memory)}, settings.limits, settings.execution,
@@ -132,13 +136,11 @@ class _Contract:
         )  # fmt: skip
         self.log = TradeLog(Tally(self.engine, settings.strategy.carry_fixed), played.trades)
         arrival = Arrival(found, costs.delay_bars)
-        venues = {
-            venue: SimVenue(
-                Exchange(venue, [i for i in self.terms.values() if i.venue == venue], self.purse[venue], sessions, now_ns=found.from_ns),
-                arrival=arrival, now_ns=found.from_ns,
-            )
+        self.exchanges = {
+            venue: Exchange(venue, [i for i in self.terms.values() if i.venue == venue], self.purse[venue], sessions, now_ns=found.from_ns)
             for venue in self.venues
-        }  # fmt: skip
+        }
+        venues = {name: SimVenue(exchange, arrival=arrival, now_ns=found.from_ns) for name, exchange in self.exchanges.items()}
         self.runtime = Runtime(self.engine, journal, None, venues, seq=played.events, observer=self.log)
 
     def _obligations(self, pair: PairTerms) -> Obligations:
@@ -156,9 +158,19 @@ class _Contract:
         self.runtime.drive(self.source, self.track.gone_ns + 10 * SECOND_NS)
         self.runtime.stop()
         self.log.finish()
+        self.played.mismatches += not self._agrees()
         if self.last is not None:
             self.played.idle_usd += self.log.tally.equity_start - assess.nav_usd(self.last.engine.ob, self.last.engine.desk)
             self.last = None
+
+    def _agrees(self) -> bool:
+        """Return whether every venue's statement is what the desk's record says it should be."""
+        silos = self.engine.ob.silos
+        return all(
+            exchange.account.cash == silos[venue].cash
+            and exchange.positions() == {i: p.qty for i, p in silos[venue].positions.items() if p.qty}
+            for venue, exchange in self.exchanges.items()
+        )
 
     def left(self) -> Purse:
         """Return the cash the next desk begins with; a position the data left open is settled at its mid."""
@@ -171,16 +183,20 @@ class _Contract:
         return purse
 
 
-def tuned(p: ConvergenceParams, found: Track, lead: Instrument, costs: Costs) -> ConvergenceParams:
+def tuned(p: ConvergenceParams, found: Track, lead: Instrument, costs: Costs, perp_bar_s: float) -> ConvergenceParams:
     """Return the parameters for one contract: what follows from its data and the costs, nothing that was fitted.
 
     The exit window also covers the end of the contract's data; slippage is the ticks that the fills will be worse by, at
-    the first price seen; an order that is made to wait may wait that much longer before its rest is withdrawn.
+    the first price seen; a sample holds for two perp bars at least, so that one missing between two blinds nothing; an
+    order that is made to wait may wait that much longer before its rest is withdrawn.
     """
     ticks = 2.0 * costs.lead_slippage_ticks * costs.spread_multiple * float(lead.tick)
+    hold_s = max(p.hold_s, 2.0 * perp_bar_s)
     return msgspec.structs.replace(
         p,
         exit_window_days=max(p.exit_window_days, (found.expiry_ns - found.exit_ns) / DAY_NS + 1e-6),
         slippage_bp=ticks / found.samples[0].cme.close * 1e4,
-        entry_valid_s=p.entry_valid_s + costs.delay_bars * p.hold_s,
+        hold_s=hold_s,
+        bucket_s=min(p.window_s, max(p.bucket_s, perp_bar_s)),
+        entry_valid_s=p.entry_valid_s + costs.delay_bars * hold_s,
     )

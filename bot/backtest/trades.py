@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from bot.backtest.formats import SECOND_NS
 from bot.engine.obligations import PairState
 from bot.engine.step import Step
 from bot.model import event as ev
@@ -202,8 +203,8 @@ class TradeLog:
         intent = trade.intent
         self.trades.append(
             Trade(
-                contract=trade.contract, direction="long_cme" if trade.sign > 0 else "short_cme", decided_at=iso(trade.decided_ns),
-                entered_at=iso(trade.entered_ns), exited_at=None if open_at_end else iso(self.now), lots=float(cme_in.qty), coins=coins,
+                contract=trade.contract, direction=direction_name(trade.sign), decided_at=_second(trade.decided_ns),
+                entered_at=_second(trade.entered_ns), exited_at=None if open_at_end else _second(self.now), lots=float(cme_in.qty), coins=coins,
                 cme_entry=cme_in.average or 0.0, perp_entry=perp_in.average or 0.0,
                 cme_exit=trade.legs.get((True, False), none).average, perp_exit=trade.legs.get((False, False), none).average,
                 z=intent.z if intent else 0.0, excess_bp=intent.excess_bp if intent else 0.0,
@@ -212,3 +213,13 @@ class TradeLog:
                 entry_reason=intent.reason if intent else "", exit_reason=trade.exit_reason, open_at_end=open_at_end, attribution=lines,
             )
         )  # fmt: skip
+
+
+def direction_name(sign: int) -> str:
+    """Return the name of a direction of the pair: > 0 is long CME, short perp."""
+    return "long_cme" if sign > 0 else "short_cme"
+
+
+def _second(ts_ns: int) -> str:
+    """Return an instant as ISO 8601 in whole seconds: the ns that order events within one instant say nothing to a reader."""
+    return iso(ts_ns // SECOND_NS * SECOND_NS)
