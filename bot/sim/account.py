@@ -184,6 +184,10 @@ class Account:
             x.set_trip(slack / len(held))
         return slack
 
+    def positions(self) -> dict[InstrumentId, Decimal]:
+        """Return signed contracts of everything held."""
+        return {i: x.position.qty for i, x in self._listings.items() if x.position.qty}
+
     def pool(self, currency: str) -> list[Listing]:
         """Return what settles in `currency`."""
         return self._pools.get(currency, [])

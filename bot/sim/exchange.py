@@ -19,14 +19,16 @@ import msgspec
 from bot.model import event as ev
 from bot.model.event import NEVER
 from bot.model.ids import ClientId, InstrumentId, VenueId
-from bot.model.instrument import Instrument, Rounding, notional, round_price, round_qty, to_decimal
+from bot.model.instrument import Instrument, Rounding, round_price, round_qty, to_decimal
 from bot.model.order import OrderSpec, Outcome, Side, TimeInForce
 from bot.model.ports import SessionSource
-from bot.sim.account import Account, Booking, held_maintenance
+from bot.sim.account import Account, held_maintenance
 from bot.sim.listing import ZERO, Listing, Ticket
 from bot.sim.matching import crossed, fill_price, taken
+from bot.sim.orders import OrderReceived, Record, Register, refusal
 
 DUPLICATE = "duplicate client id"
+UNKNOWN = "unknown instrument"
 LIQUIDATION = "liquidation"
 ADL = "adl"
 
@@ -48,17 +50,6 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULT_RULES = Rules()
 
 
-class OrderReceived(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """First record of an order in the venue's log; refused ones are kept too, their id is spent."""
-
-    ts: int
-    spec: OrderSpec
-    venue_order_id: str
-
-
-Record = OrderReceived | Booking | ev.OrderEnded
-
-
 class Exchange:
     """Market, orders and one customer's account at one venue. `now` only rises; `next_ns`: when time itself acts next.
 
@@ -76,9 +67,10 @@ class Exchange:
         self.next_ns = NEVER
         self.reports: list[ev.Event] = []
         self.records: list[Record] = []
-        self.orders: dict[ClientId, Ticket] = {}
         self.listings: dict[InstrumentId, Listing] = {i.id: Listing(i) for i in instruments}
         self.account = Account(venue, self.listings, cash, self.reports, self.records, rules.fee_rounding)
+        self.register = Register(venue, self.listings, self.reports, self.records)
+        self.orders = self.register.tickets
 
     # The market.
 
@@ -139,7 +131,7 @@ class Exchange:
                     self._look(x.instrument.settle)
                 if x.resting and x.until <= at and not self._open(x):
                     for ticket in list(x.resting.values()):
-                        self._end(ticket, Outcome.EXPIRED, "session end")
+                        self.register.end(ticket, Outcome.EXPIRED, "session end", self.now)
             self._reschedule()
         self.now = max(self.now, now_ns)
 
@@ -152,21 +144,21 @@ class Exchange:
         """
         self.advance(now_ns)
         if spec.client_id in self.orders:
-            self._state(self.orders[spec.client_id])
+            self.register.tell(spec.client_id, self.now)
             return DUPLICATE
-        ticket = self._receive(spec)
-        refusal = self._refusal(spec)
-        if refusal:
-            self._end(ticket, Outcome.REJECTED, refusal)
-            return refusal
-        self.reports.append(ev.OrderAccepted(ts=self.now, client_id=spec.client_id, venue_order_id=ticket.venue_order_id))
-        x = self.listings[spec.instrument]
+        ticket = self.register.receive(spec, self.now)
+        x = self.listings.get(spec.instrument)
+        why = UNKNOWN if x is None else refusal(spec, x, self.account, self.now, self._open(x))
+        if x is None or why:
+            self.register.end(ticket, Outcome.REJECTED, why, self.now)
+            return why
+        self.register.accept(ticket, self.now)
         qty, price = taken(x, ticket, shown)
         if qty > 0:
             self._execute(x, ticket, qty, price, maker=False)
         if ticket.outcome is None:
             if spec.tif is TimeInForce.IOC:
-                self._end(ticket, Outcome.CANCELLED, "ioc remainder")
+                self.register.end(ticket, Outcome.CANCELLED, "ioc remainder", self.now)
             else:
                 x.resting[spec.client_id] = ticket
                 self._reschedule()
@@ -177,27 +169,23 @@ class Exchange:
         """Refuse an order for a reason of the venue's own (overload, maintenance of its gateway)."""
         self.advance(now_ns)
         if spec.client_id in self.orders:
-            self._state(self.orders[spec.client_id])
+            self.register.tell(spec.client_id, self.now)
         else:
-            self._end(self._receive(spec), Outcome.REJECTED, reason)
+            self.register.end(self.register.receive(spec, self.now), Outcome.REJECTED, reason, self.now)
 
     def cancel(self, client_id: ClientId, now_ns: int) -> None:
         """Cancel a resting order; for any other the answer is what became of it, or that it is not known."""
         self.advance(now_ns)
         ticket = self.orders.get(client_id)
         if ticket is not None and ticket.outcome is None:
-            self._end(ticket, Outcome.CANCELLED, "cancelled")
+            self.register.end(ticket, Outcome.CANCELLED, "cancelled", self.now)
         else:
-            self.query(client_id, now_ns)
+            self.register.tell(client_id, self.now)
 
     def query(self, client_id: ClientId, now_ns: int) -> None:
         """Report the whole state of one order: acknowledgement, fills, end; or that it is not known."""
         self.advance(now_ns)
-        ticket = self.orders.get(client_id)
-        if ticket is None:
-            self.reports.append(ev.OrderNotFound(ts=self.now, client_id=client_id))
-        else:
-            self._state(ticket)
+        self.register.tell(client_id, self.now)
 
     def snapshot(self, now_ns: int, since_ns: int) -> None:
         """Report every booking since `since_ns`, then positions, working orders and cash."""
@@ -212,12 +200,8 @@ class Exchange:
             for c, t in x.resting.items()
         )
         self.reports.append(
-            ev.VenueSnapshot(ts=self.now, venue=self.venue, positions=self.positions(), working=working, cash=dict(self.account.cash))
+            ev.VenueSnapshot(ts=self.now, venue=self.venue, positions=self.account.positions(), working=working, cash=dict(self.account.cash))
         )
-
-    def positions(self) -> dict[InstrumentId, Decimal]:
-        """Return signed contracts of everything held."""
-        return {i: x.position.qty for i, x in self.listings.items() if x.position.qty}
 
     # What venues do unasked.
 
@@ -252,38 +236,25 @@ class Exchange:
     def restore(self, records: Sequence[Record], now_ns: int) -> None:
         """Rebuild orders, positions and cash from a log; an order cut off half way ends, a DAY order goes on resting."""
         self.now = now_ns
-        for r in records:
-            if isinstance(r, OrderReceived):
-                self.orders[r.spec.client_id] = Ticket(spec=r.spec, venue_order_id=r.venue_order_id)
-            elif isinstance(r, ev.OrderEnded):
-                self.orders[r.client_id].outcome, self.orders[r.client_id].reason = r.outcome, r.reason
-            else:
-                self.account.book(r)
-                ticket = self.orders.get(r.client_id) if isinstance(r, ev.OrderFilled) else None
-                if ticket is not None and isinstance(r, ev.OrderFilled):
-                    ticket.filled += r.qty
-                    ticket.fills.append(r)
+        for record in records:
+            self.register.restore(record)
+            if not isinstance(record, OrderReceived | ev.OrderEnded):
+                self.account.book(record)
         for ticket in self.orders.values():
             if ticket.outcome is not None:
                 continue
             x = self.listings[ticket.spec.instrument]
+            day = ticket.spec.tif is TimeInForce.DAY
             if ticket.leaves <= 0:
-                self._end(ticket, Outcome.FILLED, "")
-            elif ticket.spec.tif is TimeInForce.DAY and self._open(x):
+                self.register.end(ticket, Outcome.FILLED, "", now_ns)
+            elif day and self._open(x):
                 x.resting[ticket.spec.client_id] = ticket
             else:
-                self._end(ticket, Outcome.EXPIRED if ticket.spec.tif is TimeInForce.DAY else Outcome.CANCELLED, "venue restart")
+                self.register.end(ticket, Outcome.EXPIRED if day else Outcome.CANCELLED, "venue restart", now_ns)
         self.reports.clear()
         self._reschedule()
 
     # Inside.
-
-    def _receive(self, spec: OrderSpec) -> Ticket:
-        """Write an order into the books under the venue's own number."""
-        ticket = Ticket(spec=spec, venue_order_id=f"{self.venue}-o{len(self.orders) + 1}")
-        self.orders[spec.client_id] = ticket
-        self.records.append(OrderReceived(ts=self.now, spec=spec, venue_order_id=ticket.venue_order_id))
-        return ticket
 
     def _open(self, x: Listing) -> bool:
         """Return whether `x` trades now, asking the session source only when its last answer has run out."""
@@ -291,71 +262,18 @@ class Exchange:
             x.open, x.until = self.sessions.is_open(x.instrument.id, self.now)
         return x.open
 
-    def _refusal(self, spec: OrderSpec) -> str:
-        """Return why an order cannot be taken, "" if it can."""
-        x = self.listings.get(spec.instrument)
-        if x is None:
-            return "unknown instrument"
-        i = x.instrument
-        if i.expiry_ns is not None and self.now >= i.expiry_ns:
-            return "contract expired"
-        if not self._open(x):
-            return "session closed"
-        if not spec.qty.is_finite() or spec.qty <= 0 or spec.qty % i.lot:
-            return f"quantity {spec.qty} is not a positive multiple of {i.lot}"
-        if not spec.limit.is_finite() or spec.limit <= 0 or spec.limit % i.tick:
-            return f"price {spec.limit} is not a positive multiple of {i.tick}"
-        held, signed = x.position.qty, spec.qty * spec.side.sign
-        reduces = held * signed < 0 and abs(signed) <= abs(held)
-        if spec.reduce_only and not reduces:
-            return "reduce-only order would not reduce"
-        if not spec.reduce_only and abs(notional(i, spec.qty, spec.limit)) < i.min_notional:
-            return f"notional below {i.min_notional}"
-        if not reduces and not self.account.affords(x, spec.side, spec.qty, spec.limit):
-            return "insufficient margin"
-        return ""
-
     def _match(self, x: Listing) -> None:
         """Fill what of ours rests and the quote crosses, as a maker at its own limit."""
         for ticket, qty in crossed(x):
             if qty == 0:
-                self._end(ticket, Outcome.CANCELLED, "nothing left to reduce")
+                self.register.end(ticket, Outcome.CANCELLED, "nothing left to reduce", self.now)
             else:
                 self._execute(x, ticket, qty, ticket.spec.limit, maker=True)
 
     def _execute(self, x: Listing, ticket: Ticket, qty: Decimal, price: Decimal, *, maker: bool) -> None:
-        """Book a fill of one of our orders and end the order if that was all of it."""
-        fill = self.account.execute(x, ticket.spec.client_id, ticket.spec.side, qty, price, self.now, maker=maker)
-        ticket.filled += qty
-        ticket.fills.append(fill)
-        if ticket.filled >= ticket.spec.qty:
-            self._end(ticket, Outcome.FILLED, "")
-
-    def _end(self, ticket: Ticket, outcome: Outcome, reason: str) -> None:
-        """End an order and say so with its cumulative quantity."""
-        ticket.outcome, ticket.reason = outcome, reason
-        x = self.listings.get(ticket.spec.instrument)
-        if x is not None:
-            x.resting.pop(ticket.spec.client_id, None)
-        ended = self._ended(ticket)
-        self.reports.append(ended)
-        self.records.append(ended)
-
-    def _ended(self, ticket: Ticket) -> ev.OrderEnded:
-        assert ticket.outcome is not None
-        return ev.OrderEnded(
-            ts=self.now, client_id=ticket.spec.client_id, outcome=ticket.outcome, cum_qty=ticket.filled, reason=ticket.reason
-        )
-
-    def _state(self, ticket: Ticket) -> None:
-        """Report everything known of an order."""
-        if ticket.outcome is not Outcome.REJECTED:
-            self.reports.append(
-                ev.OrderAccepted(ts=self.now, client_id=ticket.spec.client_id, venue_order_id=ticket.venue_order_id)
-            )
-        self.reports.extend(ticket.fills)
-        if ticket.outcome is not None:
-            self.reports.append(self._ended(ticket))
+        """Book a fill of one of our orders."""
+        spec = ticket.spec
+        self.register.fill(ticket, self.account.execute(x, spec.client_id, spec.side, qty, price, self.now, maker=maker))
 
     def _look(self, currency: str) -> None:
         """Compute margin exactly; below maintenance cancel what rests and sell slices until it is covered again."""
@@ -365,7 +283,7 @@ class Exchange:
         pool = account.pool(currency)
         for x in pool:
             for ticket in list(x.resting.values()):
-                self._end(ticket, Outcome.CANCELLED, LIQUIDATION)
+                self.register.end(ticket, Outcome.CANCELLED, LIQUIDATION, self.now)
         while account.watch(currency) < 0.0 and self._sell_slice(pool):
             pass
         owed = account.cash.get(currency, ZERO)

@@ -8,7 +8,6 @@ reply that depends on them is emitted.
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ from bot.model.instrument import Rounding, round_qty, to_decimal
 from bot.model.ports import Emit
 from bot.sim.exchange import ADL, LIQUIDATION, Exchange
 from bot.sim.faults import Fault, FaultKind, FaultPlan
+from bot.sim.feed import Feed
 from bot.venues.simlog import VenueLog
 
 Arrival = Callable[[int], int]
@@ -71,7 +71,7 @@ class SimVenue:
         self._sent = 0
         self._emit: Emit = _unconnected
         self._held: dict[ClientId, Submit] = {}
-        self._frozen: dict[str, ev.Quote] = {}
+        self._feed = Feed(self.plan)
         self._listings = exchange.listings
         self._wake = 0
         if log is not None:
@@ -173,9 +173,7 @@ class SimVenue:
             event = None
         elif kind is ev.Quote:
             if now >= self.plan.quote_ns:
-                thin = self.plan.strike(K.THIN_BOOK, now)
-                if thin is not None:
-                    event = _thinned(exchange, event, thin.arg("share"))
+                event = self._feed.thinned(event, float(exchange.listings[event.instrument].instrument.lot))
             exchange.quote(event)
         elif kind is ev.MarkPrice:
             exchange.mark(event)
@@ -190,7 +188,7 @@ class SimVenue:
         had_replies = bool(self.exchange.reports)
         self._reply(now)
         if event is not None and type(event) is ev.Quote and now >= self.plan.quote_ns:
-            event = self._spoilt(event)
+            event = self._feed.spoilt(event, now)
         if event is not None and not self.up:
             event = None
         delay = self.delays.feed_ns + (self._slow_ns(now) if event is not None else 0)
@@ -207,24 +205,6 @@ class SimVenue:
         """Deliver market data that was on the wire."""
         if self.up:
             self._emit(_at(event, now))
-
-    def _spoilt(self, q: ev.Quote) -> ev.Quote | None:
-        """Return the quote as the desk gets it when its feed is faulty, None when it gets nothing."""
-        plan, now = self.plan, q.ts
-        if plan.strike(K.SILENT, now):
-            return None
-        if plan.strike(K.STALE_QUOTES, now):
-            old = self._frozen.setdefault(q.instrument, q)
-            return ev.Quote(now, old.instrument, old.bid, old.ask, old.bid_size, old.ask_size, old.venue_ts)
-        self._frozen.pop(q.instrument, None)
-        if plan.strike(K.CROSSED_QUOTE, now):
-            return ev.Quote(now, q.instrument, q.ask + (q.ask - q.bid), q.bid, q.bid_size, q.ask_size, q.venue_ts)
-        if plan.strike(K.BAD_QUOTE, now):
-            bid, ask = _ABSURD[plan.hits[K.BAD_QUOTE] % len(_ABSURD)]
-            return ev.Quote(now, q.instrument, bid, ask, q.bid_size, q.ask_size, q.venue_ts)
-        if plan.strike(K.ONE_SIDED, now):
-            return ev.Quote(now, q.instrument, q.bid, q.ask, q.bid_size, 0.0, q.venue_ts)
-        return q
 
     # Requests and replies.
 
@@ -320,7 +300,7 @@ class SimVenue:
             self._emit(ev.VenueStatus(ts=now, venue=self.venue, up=self.up, reason=reason))
             return
         reason, share = (ADL if fault.kind is K.ADL else LIQUIDATION), to_decimal(fault.arg("share"))
-        for instrument in list(self.exchange.positions()):
+        for instrument in list(self.exchange.account.positions()):
             if self.exchange.seize(instrument, share, reason, now):
                 self.plan.hit(fault.kind)
         self._reply(now)
@@ -350,22 +330,9 @@ class SimVenue:
         self._wake = 0 if self.delays.feed_ns or not self.up else min(due, self.plan.quote_ns)
 
 
-_ABSURD = (
-    (math.nan, math.nan), (0.0, 0.0), (-1.0, 1.0), (math.inf, math.inf), (1e308, 1e308), (1e-9, 2e-9),
-)  # fmt: skip
-"""Prices no market ever meant (fault catalogue, row 8)."""
-
-
 def _at(event: Any, now: int) -> Any:
     """Return the event as it reaches the desk: its time is when we learn it; a quote keeps the venue's own beside."""
     return event if event.ts == now else msgspec.structs.replace(event, ts=now)
-
-
-def _thinned(exchange: Exchange, q: ev.Quote, share: float) -> ev.Quote:
-    """Return a quote with `share` of its depth, at least one lot: what is left of a book in a crash."""
-    lot = float(exchange.listings[q.instrument].instrument.lot)
-    bid, ask = (max(lot, math.floor(size * share / lot) * lot) for size in (q.bid_size, q.ask_size))
-    return ev.Quote(q.ts, q.instrument, q.bid, q.ask, bid, ask, q.venue_ts)
 
 
 def _unconnected(event: ev.Event) -> None:

@@ -17,7 +17,7 @@ import msgspec
 from bot.model.errors import DataError
 from bot.model.event import CashBooked, FundingPaid, OrderEnded, OrderFilled
 from bot.model.ids import ClientId, InstrumentId
-from bot.sim.exchange import OrderReceived, Record
+from bot.sim.orders import OrderReceived, Record
 
 _decode = msgspec.json.Decoder(OrderReceived | OrderFilled | FundingPaid | CashBooked | OrderEnded).decode
 _encode = msgspec.json.Encoder().encode

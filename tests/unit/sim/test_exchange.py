@@ -17,8 +17,9 @@ from bot.model.instrument import FeeSchedule, Instrument, Kind
 from bot.model.order import OrderSpec, Outcome, Purpose, Side, TimeInForce
 from bot.model.position import pnl
 from bot.sim.account import held_maintenance
-from bot.sim.exchange import ADL, DUPLICATE, Exchange, OrderReceived, Rules
-from bot.sim.listing import Listing
+from bot.sim.exchange import ADL, DUPLICATE, Exchange, Rules
+from bot.sim.listing import Listing, Ticket
+from bot.sim.orders import OrderReceived
 
 CASH = {"USDT": D(400_000), "BTC": D(10)}
 
@@ -110,14 +111,23 @@ def test_orders_end_with_what_their_fills_say(seed: int) -> None:
         assert ends == ({(ticket.outcome, filled)} if ticket.outcome else set()), f"seed {seed} {cid}"
 
 
+def story(x: Exchange) -> list[tuple[str, Decimal, Outcome | None, str]]:
+    """Return what an exchange knows of each order."""
+
+    def row(t: Ticket) -> tuple[str, Decimal, Outcome | None, str]:
+        return t.spec.client_id, t.filled, t.outcome, t.venue_order_id
+
+    return [row(t) for t in x.orders.values()]
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_records_restore_the_exchange(seed: int) -> None:
     """A fresh exchange fed the records holds the same cash, positions and orders, and mints ids that are still free."""
     x, _ = wander(seed)
     y = exchange({"USDT": D(30_000), "BTC": D(1)})
     y.restore(x.records, x.now)
-    assert y.account.cash == x.account.cash and y.positions() == x.positions(), f"seed {seed}"
-    assert {c: (t.filled, t.outcome, t.venue_order_id) for c, t in y.orders.items()} == {c: (t.filled, t.outcome, t.venue_order_id) for c, t in x.orders.items()}
+    assert y.account.cash == x.account.cash and y.account.positions() == x.account.positions(), f"seed {seed}"
+    assert story(y) == story(x), f"seed {seed}"
     assert [list(z.resting) for z in y.listings.values()] == [list(z.resting) for z in x.listings.values()]
     y.quote(quote(70_000.0, 70_000.1, x.now + S))
     y.submit(spec(10**6, Side.BUY, "0.01", "70100.0"), x.now + S)
@@ -185,7 +195,7 @@ def test_liquidation_stops_when_maintenance_is_covered() -> None:
     drained(x)
     x.quote(quote(77_150.0, 77_150.1, START + S))
     fills = of(ev.OrderFilled, drained(x))
-    assert len(fills) >= 1 and -8 < x.positions()["BTCUSDT"] < 0
+    assert len(fills) >= 1 and -8 < x.account.positions()["BTCUSDT"] < 0
     assert x.account.equity("USDT") >= x.account.maintenance("USDT")
 
 
@@ -297,6 +307,5 @@ def test_futures_and_perps_share_one_core() -> None:
     """The same class is the broker: a future fills at its tick and pays per lot."""
     x = Exchange("cme", (MBT,), {"USD": D(600_000)}, Hours(), now_ns=START)
     x.quote(ev.Quote(START, MBT.id, 70_500.0, 70_505.0, 100.0, 100.0, START))
-    order = OrderSpec(client_id="T1", pair="p", venue="cme", instrument=MBT.id, side=Side.BUY, qty=D(20), limit=D(70_510), tif=TimeInForce.IOC, purpose=Purpose.LEAD)
-    x.submit(order, START)
+    x.submit(spec(1, Side.BUY, "20", "70510", instrument=MBT.id), START)
     assert x.account.cash["USD"] == D(600_000) - 60

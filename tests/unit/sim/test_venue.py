@@ -293,7 +293,7 @@ def test_a_killed_process_finds_its_positions_and_orders(tmp_path: Path) -> None
     r2.quote(68_000.0, 68_000.1)
     fills = of(ev.OrderFilled, r2.said[-3:])
     assert fills[0].client_id == resting and fills[0].exec_id != first[1].exec_id  # type: ignore[union-attr]
-    assert read_positions(path) == {"BTCUSDT": D(-1)} and venue.exchange.positions() == {"BTCUSDT": D(-1)}
+    assert read_positions(path) == {"BTCUSDT": D(-1)} and venue.exchange.account.positions() == {"BTCUSDT": D(-1)}
 
 
 def test_a_log_cut_anywhere_restores_a_prefix(tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_a_log_cut_anywhere_restores_a_prefix(tmp_path: Path) -> None:
         torn = tmp_path / "torn.log"
         torn.write_bytes(raw[:cut])
         _, venue = logged(torn, now=START + 500 * S)
-        assert venue.exchange.positions() == states[raw[:cut].count(b"\n")], f"cut at byte {cut}"
+        assert venue.exchange.account.positions() == states[raw[:cut].count(b"\n")], f"cut at byte {cut}"
         again = [type(x).__name__ for x in read_records(torn)]
         assert torn.read_bytes().endswith(b"\n") or not again, "the torn tail is gone before anything is appended"
         assert not [t for t in venue.exchange.orders.values() if t.outcome is None and t.spec.tif is TimeInForce.IOC]
