@@ -85,7 +85,7 @@ class Engine:
         ages = (int(limits.lead_age_s_max * 1e9), int(limits.hedge_age_s_max * 1e9))
         self.loops = [
             PairLoop(p, Window(p, terms, self.books, opens, ages), *strategies[p.terms.strategy])
-            for p in ob.pairs.values()
+            for _, p in sorted(ob.pairs.items())
         ]
         self._of = {
             i: (b, tuple((x, x.on_event, x.memory, x.window, x.watch) for x in self.loops if i in (x.state.terms.lead, x.state.terms.hedge)))
@@ -244,9 +244,7 @@ class Engine:
                 if loop.watch.active:
                     self._monitor(loop, exposed)
             self._stale_looks = False
-            for loop in self.loops:
-                for action in plan(ob, loop.state, loop.window, self.x):
-                    self._act(loop, action)
+            self._act_on_plans()
         self.due_ns = self._next_due()
         self._restless = any(restless(loop.state) for loop in self.loops)
         exposed = self._restless or any(loop.watch.active for loop in self.loops)
@@ -259,6 +257,14 @@ class Engine:
         self._events.clear()
         self._commands.clear()
         return step
+
+    def _act_on_plans(self) -> None:
+        """Carry out what every pair's planner asks for: what gets flatter first, then openings, each in order of pair."""
+        asked = [(loop, action) for loop in self.loops for action in plan(self.ob, loop.state, loop.window, self.x)]
+        if len(asked) > 1:
+            asked.sort(key=lambda x: isinstance(x[1], Ask) and x[1].opening)
+        for loop, action in asked:
+            self._act(loop, action)
 
     def _day(self) -> None:
         """Open a trade date: daily loss counts from here."""
