@@ -22,9 +22,9 @@ from bot.model.ids import ClientId, InstrumentId, VenueId
 from bot.model.instrument import Instrument, Rounding, round_price, round_qty, to_decimal
 from bot.model.order import OrderSpec, Outcome, Side, TimeInForce
 from bot.model.ports import SessionSource
-from bot.sim.account import Account, held_maintenance
+from bot.sim.account import Account
 from bot.sim.listing import ZERO, Listing, Ticket
-from bot.sim.matching import crossed, fill_price, taken
+from bot.sim.matching import crossed, next_slice, taken
 from bot.sim.orders import OrderReceived, Record, Register, refusal
 
 DUPLICATE = "duplicate client id"
@@ -200,8 +200,12 @@ class Exchange:
             for c, t in x.resting.items()
         )
         self.reports.append(
-            ev.VenueSnapshot(ts=self.now, venue=self.venue, positions=self.account.positions(), working=working, cash=dict(self.account.cash))
+            ev.VenueSnapshot(ts=self.now, venue=self.venue, positions=self.positions(), working=working, cash=dict(self.account.cash))
         )
+
+    def positions(self) -> dict[InstrumentId, Decimal]:
+        """Return signed contracts of everything held."""
+        return self.account.positions()
 
     # What venues do unasked.
 
@@ -284,30 +288,14 @@ class Exchange:
         for x in pool:
             for ticket in list(x.resting.values()):
                 self.register.end(ticket, Outcome.CANCELLED, LIQUIDATION, self.now)
-        while account.watch(currency) < 0.0 and self._sell_slice(pool):
-            pass
+        while account.watch(currency) < 0.0:
+            cut = next_slice([x for x in pool if x.position.qty and self._open(x)], self.rules.liquidation_slice)
+            if cut is None:
+                break
+            account.execute(*cut, self.now, reason=LIQUIDATION, surcharge=self.rules.liquidation_rate)
         owed = account.cash.get(currency, ZERO)
         if self.rules.insured and owed < 0 and not any(x.position.qty for x in pool):
             account.book_cash("insurance", -owed, currency, f"{self.venue}-i{len(account.history) + 1}", self.now)
-
-    def _sell_slice(self, pool: list[Listing]) -> bool:
-        """Liquidate one slice of the largest position that can be sold now; return whether there was one."""
-        able = []
-        for x in pool:
-            held = x.position.qty
-            side = Side.SELL if held > 0 else Side.BUY
-            if held and x.touch(side) > 0.0 and self._open(x) and x.offered(side, x.instrument.lot) > 0:
-                able.append((held_maintenance(x), x, side))
-        if not able:
-            return False
-        _, x, side = max(able, key=lambda row: row[0])
-        held = abs(x.position.qty)
-        wanted = min(held, round_qty(x.instrument, held * self.rules.liquidation_slice, Rounding.UP))
-        qty = x.offered(side, wanted)
-        price = fill_price(x.instrument, x.touch(side), side)
-        x.take(side, qty)
-        self.account.execute(x, "", side, qty, price, self.now, reason=LIQUIDATION, surcharge=self.rules.liquidation_rate)
-        return True
 
     def _reschedule(self) -> None:
         """Find when time itself acts next."""

@@ -6,11 +6,13 @@ the touch does not exist here, so a large order fills in part and never walks a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
-from bot.model.instrument import Instrument, Rounding, round_price, to_decimal
+from bot.model.ids import ClientId
+from bot.model.instrument import Instrument, Rounding, round_price, round_qty, to_decimal
 from bot.model.order import Side
+from bot.sim.account import held_maintenance
 from bot.sim.listing import ZERO, Listing, Ticket
 
 
@@ -60,3 +62,22 @@ def crossed(x: Listing) -> Iterator[tuple[Ticket, Decimal]]:
         if qty > 0:
             x.take(spec.side, qty)
             yield ticket, qty
+
+
+def next_slice(held: Sequence[Listing], share: Decimal) -> tuple[Listing, ClientId, Side, Decimal, Decimal] | None:
+    """Return (listing, "", side, quantity, price) of what a liquidation trades next, None when nobody is there to trade with.
+
+    held: positions that trade now. It is `share` of the one with the largest maintenance, no more than displayed.
+    """
+    able = []
+    for x in held:
+        side = Side.SELL if x.position.qty > 0 else Side.BUY
+        if x.offered(side, x.instrument.lot) > 0:
+            able.append((held_maintenance(x), x, side))
+    if not able:
+        return None
+    _, x, side = max(able, key=lambda row: row[0])
+    size = abs(x.position.qty)
+    qty = x.offered(side, min(size, round_qty(x.instrument, size * share, Rounding.UP)))
+    x.take(side, qty)
+    return x, "", side, qty, fill_price(x.instrument, x.touch(side), side)
