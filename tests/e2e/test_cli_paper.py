@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import re
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -217,3 +222,30 @@ def test_without_a_terminal_plain_lines_tell_the_story(tmp_path: Path) -> None:
     assert "\x1b" not in done.stdout and "not evidence" in done.stdout.splitlines()[0]
     for wanted in ("ENTER", "filled", "EXIT", "funding", "perp premium", "residual", "refusals:"):
         assert wanted in done.stdout, wanted
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_on_a_terminal_the_live_view_draws_and_the_card_remains(tmp_path: Path, columns: int) -> None:
+    """A terminal gets the live view at its own width, no line wider, and the result card at the end."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    env = {k: v for k, v in environment(tmp_path, TERM="xterm-256color").items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
+    command = [sys.executable, "-m", "bot", "paper", "--for", "40m", "--speed", "1800", "--seed", "1"]
+    process = subprocess.Popen(command, env=env, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    shown = bytearray()
+    while True:
+        try:
+            data = os.read(master, 1 << 16)
+        except OSError:  # Linux ends a terminal that nobody holds with an error
+            break
+        if not data:
+            break
+        shown += data
+    os.close(master)
+    assert process.wait() == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert "\x1b[" in shown.decode() and "Legs" in text and "Margin" in text and "blocked by:" in text and "NAV" in text
+    frame = [line for line in re.split(r"[\r\n]+", text) if line.startswith(("╭", "│", "╰"))]
+    assert frame and max(len(line) for line in frame) == columns
+    assert "perp premium" in text and "residual" in text
