@@ -223,6 +223,8 @@ def kill(level: str, reason: str, wait_s: float, json_out: bool) -> int:
 
     report = operate.kill(data_dir(), KillLevel(level.upper()), reason=reason, who=who(), channel="cli", wait_s=wait_s)
     emit("kill", report, json_out)
+    if report.level is KillLevel.SEVER:
+        click.echo("there is no guardian yet: SEVER asks the desk itself to flatten, as FLATTEN does", err=True)
     for line in operate.loud(report):
         click.echo(line, err=True)
     return OK if report.reached else HALTED

@@ -124,13 +124,13 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def take(engine: Engine, *, run_id: str, seed: int = 0, scenario: str = "") -> Snapshot:
-    """Return what the desk knows now."""
+    """Return what the desk knows now. run_id: mode and number, as the run folder is named."""
     ob, desk = engine.ob, engine.desk
     priced = ob.started and assess.priced(ob, desk)
     equity = assess.nav_usd(ob, desk) if priced else None
     pairs = tuple(_pair(ob, loop) for loop in engine.loops)
     return Snapshot(
-        run_id=run_id, mode=ob.mode, seed=seed, scenario=scenario, at=iso(ob.now), state=_state(ob, engine),
+        run_id=run_id, mode=run_id.partition("-")[0], seed=seed, scenario=scenario, at=iso(ob.now), state=_state(ob, engine),
         kill_level=ob.kill_level.value, kill_id=ob.kill_id, ready=ob.ready, pairs=pairs,
         legs=tuple(row for loop in engine.loops for row in _legs(ob, loop)), venues=_venues(engine),
         orders=_orders(ob), net_delta_base=net_delta(engine), equity_usd=equity,

@@ -104,7 +104,7 @@ def test_a_running_desk_answers_is_alone_and_stops_in_order(tmp_path: Path) -> N
     with desk(tmp_path, "--speed", "60") as (process, ready):
         assert ready["pid"] == process.pid and Path(ready["data_dir"]) == tmp_path
         seen = result(tmp_path, "status")
-        assert seen["running"] and seen["stale_s"] == 0.0 and seen["run_id"] == ready["run_id"] and seen["mode"]
+        assert seen["running"] and seen["stale_s"] == 0.0 and seen["run_id"] == ready["run_id"] and seen["mode"] == "paper"
         second = bot(tmp_path, "paper", "--for", "1h", "--speed", "max")
         assert second.returncode == 1 and second.stderr.count("\n") == 1 and str(process.pid) in second.stderr
         assert len(list((tmp_path / "runs").iterdir())) == 1

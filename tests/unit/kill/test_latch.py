@@ -31,8 +31,9 @@ def test_never_set_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("first", "second"), list(itertools.product(LEVELS, LEVELS)))
 def test_raising_never_lowers_and_keeps_the_kill_id(tmp_path: Path, first: KillLevel, second: KillLevel) -> None:
     """The level in force is the highest ever asked for, under the id of the first kill."""
-    one = up(Latch(tmp_path), first)
-    two = up(Latch(tmp_path), second)
+    one = up(Latch(tmp_path), first, "the first")
+    two = up(Latch(tmp_path), second, "the second")
+    assert two.reason == ("the second" if LEVEL_RANK[second] > LEVEL_RANK[first] else "the first")
     assert two.level is max(first, second, key=LEVEL_RANK.__getitem__)
     assert two.kill_id == one.kill_id != ""
     assert Latch(tmp_path).read().level is two.level
