@@ -132,7 +132,7 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--for", "for_ns", type=_Span(), help="Market time to run, closures included. Without it: until stopped.")
-@click.option("--speed", type=_Speed(), help="Market seconds per second, or max. Default: 60 when watched, else max.")
+@click.option("--speed", type=_Speed(), help="Market seconds per second, or max. Default: 300 when watched, else max.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the market; the same seed is the same run.")
 @click.option("--scenario", type=click.Choice(SCENARIOS), help="Market to trade in. story is stressed and watchable; calm seldom trades.")
 @click.option("--faults", type=FILE, help="JSON lines of scripted venue faults.")

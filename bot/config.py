@@ -32,7 +32,7 @@ from strategies.convergence_params import ConvergenceParams
 ENV_PREFIX = "BOT__"
 PROFILES = ("paper", "backtest", "backtest-daily", "bench", "simulate")
 SCENARIOS = ("story", "calm", "widen", "leg-fail", "exchange-down", "gap")
-SPEED_WATCHED = 60.0
+SPEED_WATCHED = 300.0
 """Market seconds per second of a run someone watches (speed = "auto")."""
 _WRITTEN_OUT = ("limits",)
 """Sections whose every key must be in a file: no code default may stand in."""

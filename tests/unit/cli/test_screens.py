@@ -142,8 +142,8 @@ def test_together_passes_on_in_order() -> None:
 
 
 def test_what_is_watched_is_paced() -> None:
-    """auto is 60 for somebody who looks on, else as fast as it goes; a number and max are what they say."""
-    assert [pace("auto", watched=True), pace("auto", watched=False), pace("max", watched=True), pace(1.0, watched=False)] == [60.0, 0.0, 0.0, 1.0]
+    """auto is 300 for somebody who looks on, else as fast as it goes; a number and max are what they say."""
+    assert [pace("auto", watched=True), pace("auto", watched=False), pace("max", watched=True), pace(1.0, watched=False)] == [300.0, 0.0, 0.0, 1.0]
 
 
 class FakeShell:
