@@ -185,7 +185,12 @@ def backtest(files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool, **i
 
     with Bar("backtest") as bar:
         result = run(Inputs(**inputs), files, sets, progress=lambda what, done, of: bar.to(done / of))
-    emit("backtest", result, json_out)
+    if json_out:
+        emit("backtest", result, json_out)
+    else:
+        from bot.backtest.report import show
+
+        show(result)
     return ERROR if result.invariant_violations else OK
 
 

@@ -42,7 +42,7 @@ def text(verb: str, result: Any) -> str:
     """Return the result of a verb for a terminal, without colours."""
     r = plain(result)
     forms = {
-        "paper": _run, "backtest": _run, "status": _status, "kill": _kill, "sessions": _sessions, "config show": _settings,
+        "paper": _run, "status": _status, "kill": _kill, "sessions": _sessions, "config show": _settings,
         "config check": _checks,
     }  # fmt: skip
     form = forms.get(verb, _pairs)

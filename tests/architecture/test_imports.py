@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HEAVY = {"ccxt", "ib_insync", "ib_async", "pandas", "scipy"}
 LIGHT = HEAVY | {"sqlalchemy", "alembic", "numpy", "plotly", "jinja2", "rich", "sqlite3", "asyncio", "bot.engine", "bot.app", "bot.config"}
-DESK = HEAVY | {"numpy", "plotly", "jinja2", "asyncio"}
+DESK = HEAVY | {"numpy", "plotly", "jinja2"}
 """A desk on in-process venues needs none of these."""
 SMALL = HEAVY | {"sqlalchemy", "alembic", "numpy", "plotly", "jinja2", "rich", "asyncio", "bot.app"}
 """Kill and status must work beside a broken desk."""
