@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bot.backtest.charts import label
-from bot.backtest.result import BacktestResult
+from bot.backtest.result import BacktestResult, Case
 from bot.backtest.trades import Look, Trade
 from bot.backtest.verdict import verdict
 
@@ -93,19 +93,16 @@ def tables(r: BacktestResult) -> Iterator[Table]:
     )  # fmt: skip
     yield _table(
         "Nearest to a trade", ("at", "contract", "z", "excess bp", "edge bp", "required bp", "in the way"),
-        [(n.at[:16], n.contract, f"{n.z:.2f}", _bp(n.excess_bp), _bp(n.edge_bp), _bp(n.required_bp), n.why or "nothing") for n in r.best_edges],
+        [(_minute(n.at), n.contract, f"{n.z:.2f}", _bp(n.excess_bp), _bp(n.edge_bp), _bp(n.required_bp), n.why or "nothing") for n in r.best_edges],
     )  # fmt: skip
     if r.trades:
-        yield _table(
-            "Trades", ("contract", "entered", "left", "lots", "z", "expected bp", "result bp", "P&L USD", "left because"),
-            [_trade(t) for t in r.trades[:TRADES_SHOWN]],
-        )  # fmt: skip
+        yield _table("Trades", ("contract", "entered", "left", "z", "expected bp", "result bp", "USD", "left because"),
+                     [_trade(t) for t in r.trades[:TRADES_SHOWN]])  # fmt: skip
         sums = [(_words(k), _usd(v)) for k, v in r.attribution.items() if round(v, 2)]
         yield _table("Attribution", ("line", "USD"), [*sums, ("residual", _usd(r.residual_usd)), ("P&L", _usd(r.pnl_usd))])
     yield _table(
         "What it depends on", ("spreads", "fills", "stable", "trades", "P&L USD", "expected bp", "result bp", "over hurdle"),
-        [(f"x{c.spread_multiple:g}", "next open" if c.delay_bars == 0 else f"{c.delay_bars} later", f"{c.stable_shift_bp:+g} bp", str(c.trades), _usd(c.pnl_usd), _bp(c.expected_bp),
-          _bp(c.result_bp), str(c.signals_over_hurdle)) for c in r.cases],
+        [_case(c) for c in r.cases],
     )  # fmt: skip
     yield _table(
         "By date; nothing was fitted", ("part", "to", "trades", "won", "P&L USD", "expected bp", "result bp"),
@@ -130,8 +127,18 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 
 def _trade(t: Trade) -> tuple[str, ...]:
-    left = t.exited_at[:16] if t.exited_at else "still open"
-    return (t.contract, t.entered_at[:16], left, f"{t.lots:g}", f"{t.z:.2f}", _bp(t.expected_bp), _bp(t.result_bp), _usd(t.pnl_usd), t.exit_reason)
+    left = _minute(t.exited_at) if t.exited_at else "still open"
+    return (t.contract, _minute(t.entered_at), left, f"{t.z:.2f}", _bp(t.expected_bp), _bp(t.result_bp), f"{t.pnl_usd:+,.0f}", t.exit_reason)
+
+
+def _case(c: Case) -> tuple[str, ...]:
+    later = "next open" if c.delay_bars == 0 else f"{c.delay_bars} later"
+    over = str(c.signals_over_hurdle)
+    return (f"x{c.spread_multiple:g}", later, f"{c.stable_shift_bp:+g} bp", str(c.trades), _usd(c.pnl_usd), _bp(c.expected_bp), _bp(c.result_bp), over)
+
+
+def _minute(stamp: str) -> str:
+    return stamp[2:16].replace("T", " ")
 
 
 def _bar(count: int, r: BacktestResult, width: int = 30) -> str:
