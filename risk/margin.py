@@ -127,7 +127,7 @@ def stress(x: Opening, limits: Limits) -> Refusal | None:
 
 
 def _needs(x: Opening, limits: Limits) -> Iterator[tuple[SiloState, LegState, Need]]:
-    """Yield what each silo needs for its venue net after the opening, once for each price of the stablecoin."""
+    """Yield what each silo needs for its venue net after the opening, at the worse price of the stablecoin."""
     stable = x.stable.usd
     lead_mid, perp_usd = 0.5 * (x.lead.bid + x.lead.ask), x.hedge.mark * stable
     move = widening_usd(x.intent.excess_bp, x.index_usd, limits)
@@ -140,11 +140,11 @@ def _needs(x: Opening, limits: Limits) -> Iterator[tuple[SiloState, LegState, Ne
         sign = 1.0 if perp < 0.0 else -1.0
         level = sign * (perp_usd - lead_mid) + move
         pegged = x.hedge.terms.settle == "USD" or x.hedge.terms.inverse
-        for usd in (stable,) if pegged else (stable, stable * (1.0 - limits.stable_shock_share)):
-            need = perp_need(
-                x.hedge.terms, perp, lead_mid / usd, x.hedge.mark, level / usd, limits, x.hedge.funding_cap
-            )
-            yield x.hedge_silo, x.hedge, need
+        worst = (
+            perp_need(x.hedge.terms, perp, lead_mid / usd, x.hedge.mark, level / usd, limits, x.hedge.funding_cap)
+            for usd in ((stable,) if pegged else (stable, stable * (1.0 - limits.stable_shock_share)))
+        )
+        yield x.hedge_silo, x.hedge, max(worst, key=lambda need: need.total)
 
 
 def breach(x: Exposure, limits: Limits) -> Refusal | None:
