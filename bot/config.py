@@ -83,10 +83,9 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
-    """The desk itself. drain_s: longest time a stop may take to settle what is in flight (wall time)."""
+    """The desk itself. broker_phone: the broker's trade desk, printed when a kill leaves a leg there."""
 
     broker_phone: str
-    drain_s: float
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -382,7 +381,6 @@ def _faults(s: Settings) -> Iterator[tuple[str, str]]:
     for name, value in zip(s.costs.__struct_fields__, msgspec.structs.astuple(s.costs), strict=True):
         yield f"costs.{name}", "" if value >= 0 else f"{value} must be >= 0"
     yield "costs.depth_share", "" if 0 < s.costs.depth_share <= 1 else f"{s.costs.depth_share} must be in (0, 1]"
-    yield "desk.drain_s", _over_zero(s.desk.drain_s)
 
 
 def _over_zero(value: Any) -> str:

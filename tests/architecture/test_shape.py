@@ -12,6 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from bot.config import Costs, Desk, Latency, Market
+from bot.engine.pair import Execution
+from bot.instruments import FutureProduct, PerpProduct, StableProduct
+from risk.limits import Limits
+from strategies.convergence_params import ConvergenceParams
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("bot", "strategies", "risk")
 FUNCTION_LINES, MODULE_LINES, METHODS = 50, 400, 20
@@ -165,3 +171,17 @@ def test_the_second_command_of_the_readme_is_what_ci_runs() -> None:
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert taken.stdout.strip() == commands[1]
+
+
+def test_every_setting_is_read() -> None:
+    """A setting that nothing reads is a promise that nothing keeps."""
+    read = {
+        node.attr
+        for path in modules()
+        if name(path) != "bot/config.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+    }
+    sections = [Market, Latency, Costs, Desk, Limits, Execution, ConvergenceParams, FutureProduct, PerpProduct, StableProduct]
+    assert {f"{s.__name__}.{f}" for s in sections for f in s.__struct_fields__ if f not in read} <= {"Limits.clip_lots_max"}
+    # clip_lots_max bounds execution.clip_lots, in bot/config.py itself

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from bot.desk import card
+from bot.desk import card, progress
 from bot.desk.feed import REFUSAL_EVERY, Feed, Line, Together, describe
 from bot.desk.live import BANNER, render
 from bot.desk.screen import Screen, pace
@@ -179,3 +179,16 @@ def test_json_has_numbers_and_no_nan() -> None:
     """Money to 8 places, decimals as numbers, what is not finite as null."""
     line = card.json_line("x", {"a": 0.1 + 0.2, "b": Decimal("1.50"), "c": float("nan"), "d": {"e": (1, 2)}, "f": KillLevel.NONE})
     assert line == '{"schema":"x/1","a":0.3,"b":1.5,"c":null,"d":{"e":[1,2]},"f":"NONE"}'
+
+
+def test_a_bar_appears_after_two_seconds_and_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Short work and work nobody watches draw nothing; long work on a terminal draws a bar on stderr."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    for terminal, elapsed, drawn in ((False, 60.0, False), (True, 1.9, False), (True, 2.0, True)):
+        monkeypatch.setattr(progress.sys.stderr, "isatty", lambda terminal=terminal: terminal)
+        with progress.Bar("reading") as bar:
+            now[0] += elapsed
+            bar.to(0.5)
+        out = capsys.readouterr()
+        assert out.out == "" and ("reading" in out.err) is drawn, (terminal, elapsed)
