@@ -145,6 +145,8 @@ def paper(
 ) -> int:  # fmt: skip
     """Trade a seeded market on in-process venues: no keys, no network."""
     given = {"market.speed": ("--speed", speed), "market.seed": ("--seed", seed), "market.scenario": ("--scenario", scenario)}
+    if resumed is not None and (seed is not None or scenario or faults or files or sets):
+        raise click.UsageError("--continue keeps the run's own settings: give only --for, --speed and --json with it")
     from bot.desk.screen import Screen
     from bot.kill.latch import Latch
     from bot.model.event import KillLevel
@@ -338,7 +340,10 @@ def _remembered(run: RunFolder) -> Obligations:
 
 def data_dir() -> Path:
     """Return the data folder: BOT_DATA_DIR, else a folder that git ignores."""
-    return Path(os.environ.get(DATA_DIR_VARIABLE) or DATA_DIR_DEFAULT)
+    folder = Path(os.environ.get(DATA_DIR_VARIABLE) or DATA_DIR_DEFAULT)
+    if folder.exists() and not folder.is_dir():
+        raise click.UsageError(f"{DATA_DIR_VARIABLE}: {folder} is not a folder")
+    return folder
 
 
 def who() -> str:

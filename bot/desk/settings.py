@@ -32,7 +32,7 @@ def shown(loaded: Loaded) -> dict[str, Any]:
         "precedence": list(PRECEDENCE),
         "sources": list(loaded.layers),
         "settings": [
-            {"key": key, "value": msgspec.to_builtins(given[-1][1]), "source": given[-1][0], "overrides": [source for source, _ in given[:-1]]}
+            {"key": key, "value": given[-1][1], "source": given[-1][0], "overrides": [source for source, _ in given[:-1]]}
             for key, given in loaded.origins.items()
         ],
     }

@@ -112,7 +112,8 @@ USAGES = [
     ["paper", "--for", "6"], ["paper", "--for", "-1h"], ["paper", "--speed", "0"], ["paper", "--speed", "fast"], ["paper", "--scenario", "sunny"],
     ["paper", "--seed", "-1"], ["paper", "--faults", "absent.jsonl"], ["paper", "--config", "absent.toml"], ["paper", "surplus"], ["nonsense"],
     ["kill", "--level", "MAYBE"], ["kill", "--wait", "-1"], ["replay"], ["bench", "ticks"], ["bench", "ticks", "--file", "absent.npz"],
-    ["backtest", "--cme", "absent.csv", "--perp", "x", "--funding", "y"],
+    ["backtest", "--cme", "absent.csv", "--perp", "x", "--funding", "y"], ["paper", "--continue", "paper-00001", "--seed", "2"],
+    ["paper", "--continue", "paper-00001", "--set", "market.seed=2"],
 ]  # fmt: skip
 
 
@@ -145,6 +146,8 @@ def test_config_show_names_sources(capsys: pytest.CaptureFixture[str], monkeypat
     monkeypatch.setenv("BOT__STRATEGY__Z_IN", "2.5")
     shown = said(capsys, "config", "show", "--set", "strategy.z_in=2.75")
     z_in = next(s for s in shown["settings"] if s["key"] == "strategy.z_in")
+    fee = next(s for s in shown["settings"] if s["key"] == "futures.MBT.fee_per_lot")
+    assert fee["value"] == 3.0 and shown["settings"] == sorted(shown["settings"], key=lambda s: s["key"])
     assert (z_in["value"], z_in["source"]) == (2.75, "--set") and z_in["overrides"][-1] == "environment BOT__STRATEGY__Z_IN"
     assert shown["precedence"][-2] == "--set section.key=value"
     assert main(["config", "show"]) == OK
@@ -156,6 +159,20 @@ def test_config_check_is_3_when_something_fails(capsys: pytest.CaptureFixture[st
     assert all(c["ok"] for c in said(capsys, "config", "check")["checks"])
     failed = said(capsys, "config", "check", "--set", "limits.collar_bp=1", code=CONFIG)
     assert any(not c["ok"] and "execution.collar_bp" in c["found"] for c in failed["checks"])
+
+
+@pytest.mark.parametrize("verb", [["status"], ["kill"], ["paper", "--for", "1h"], ["resume", "--reason", "x"]], ids=lambda v: v[0])
+def test_a_data_folder_that_is_a_file_is_2(capsys: pytest.CaptureFixture[str], data: Path, verb: list[str]) -> None:
+    """It is a wrong path, not a latch that cannot be read."""
+    data.write_text("")
+    code, text = refused(capsys, *verb)
+    assert code == USAGE and str(data) in text
+
+
+def test_continuing_an_unknown_run_is_3(capsys: pytest.CaptureFixture[str], data: Path) -> None:
+    """The run is named, and no new one is made in its stead."""
+    code, text = refused(capsys, "paper", "--continue", "paper-00009", "--for", "1h")
+    assert code == CONFIG and "paper-00009" in text and not (data / "runs").exists()
 
 
 def test_replay_of_an_unknown_run_is_3(capsys: pytest.CaptureFixture[str]) -> None:
