@@ -2,12 +2,14 @@
 
 JSON keeps the record readable with any tool for as long as it must be kept; decimals travel as strings and stay
 exact. JSON has no infinity: msgspec would write null and the row could never be read again, so such an event is
-refused when it is written, not when a recovery needs it.
+refused when it is written, not when a recovery needs it. A row carries a checksum, because a flipped bit can leave
+JSON that reads well and a price that is wrong; SQLite checks the shape of its pages, not what is in them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,6 +21,9 @@ from bot.model.event import Event
 
 Row = tuple[int, int, int, str, bytes]
 """(seq, n, ts, kind, body): n counts the events of one step, kind is the event's type, body its JSON."""
+
+SealedRow = tuple[int, int, int, str, bytes, int]
+"""A Row and its checksum."""
 
 _encode = msgspec.json.Encoder().encode
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Event)
@@ -35,6 +40,36 @@ def encode(seq: int, events: Sequence[Event]) -> list[Row]:
         rows.append((seq, n, event.ts, type(event).__name__, body))
         n += 1
     return rows
+
+
+def checksum(seq: int, n: int, ts: int, kind: str, body: bytes) -> int:
+    """Return the CRC-32 of a whole row, its place included."""
+    return zlib.crc32(body, zlib.crc32(b"%d %d %d %s " % (seq, n, ts, kind.encode())))
+
+
+def sealed(rows: Iterable[Row]) -> list[SealedRow]:
+    """Return the rows with their checksums."""
+    return [(*row, checksum(*row)) for row in rows]
+
+
+def seal(rows: Iterable[SealedRow]) -> int:
+    """Return one number for the rows of a step: the XOR of their checksums."""
+    found = 0
+    for row in rows:
+        found ^= row[5]
+    return found
+
+
+def checkpoint_checksum(seq: int, body: bytes) -> int:
+    """Return the CRC-32 of a checkpoint."""
+    return zlib.crc32(body, zlib.crc32(b"%d " % seq))
+
+
+def opened(seq: int, n: int, ts: int, kind: str, body: bytes, crc: int | None) -> Event:
+    """Return the event of one stored row. Raises JournalError naming a row that is damaged or not one of ours."""
+    if not isinstance(body, bytes) or crc != checksum(seq, n, ts, kind, body):
+        raise JournalError(f"journal row seq {seq} n {n} is damaged: its checksum does not fit")
+    return decode(seq, n, body)
 
 
 def decode(seq: int, n: int, body: bytes) -> Event:

@@ -7,26 +7,31 @@ one writer and an intent must never wait long for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, Table, and_, bindparam, create_engine, delete, event, insert, select
+import msgspec
+from sqlalchemy import URL, Connection, CursorResult, Engine, Select, Table, and_, bindparam, create_engine, delete, event, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.journal import codec, tables
 from bot.journal.accounts import BOOKED_KINDS, Accounts, FillPosting, FundingPosting, Posting, Trade
+from bot.journal.decisions import Decision, Decisions
 from bot.model import event as ev
 from bot.model.errors import JournalError
-from bot.model.ids import InstrumentId
+from bot.model.ids import InstrumentId, PairId
 from bot.model.instrument import Instrument
 
 CHUNK_EVENTS = 200
 """Events per transaction."""
 
 _NAME = "ledger"
+_STEP = 1 << 16
+"""More than a step has events: seq x this + n orders rows like (seq, n)."""
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 def ledger_engine(path: Path) -> Engine:
@@ -47,13 +52,20 @@ class Ledger:
         self._engine = engine
         self._terms = terms
         self._accounts: Accounts | None = None
+        self._decisions = Decisions()
         self._watermark = 0
 
     def watermark(self) -> int:
-        """Return the seq up to which, inclusive, events are in the ledger."""
-        with self._engine.connect() as connection:
-            found = connection.execute(select(tables.WATERMARK.c.seq).where(tables.WATERMARK.c.name == _NAME)).scalar()
-        return int(found or 0)
+        """Return the seq up to which, inclusive, events are in the ledger. Raises JournalError."""
+        return int(self._read(select(tables.WATERMARK.c.seq).where(tables.WATERMARK.c.name == _NAME), lambda found: found.scalar()) or 0)
+
+    def decisions(self, *, pair: PairId | None = None, kind: str | None = None, since_ns: int = 0) -> list[Decision]:
+        """Return what was decided and refused, oldest first; rows still going on at `since_ns` (UTC ns) count. Raises JournalError."""
+        table = tables.DECISIONS
+        wanted = [table.c.last_ts >= since_ns]
+        wanted += [table.c.pair == pair] if pair is not None else []
+        wanted += [table.c.kind == kind] if kind is not None else []
+        return self._read(select(table).where(*wanted).order_by(table.c.seq, table.c.n), _as_decisions)
 
     def project(self, rows: Iterable[tuple[int, int, ev.Event]]) -> int:
         """Book the rows (seq, n, event) beyond the watermark and return the new watermark.
@@ -89,25 +101,38 @@ class Ledger:
 
     def rebuild(self) -> None:
         """Empty the ledger; the next `project` from seq 0 writes equal rows."""
-        with self._engine.begin() as connection:
-            for table in tables.LEDGER:
-                connection.execute(delete(table))
+        try:
+            with self._engine.begin() as connection:
+                for table in tables.LEDGER:
+                    connection.execute(delete(table))
+        except SQLAlchemyError as error:
+            raise JournalError(f"ledger: {error}") from error
         self._accounts = None
+
+    def _read(self, query: Select[Any], take: Callable[[CursorResult[Any]], T]) -> T:
+        try:
+            with self._engine.connect() as connection:
+                return take(connection.execute(query))
+        except SQLAlchemyError as error:
+            raise JournalError(f"ledger: {error}") from error
 
     def _refold(self) -> Accounts:
         """Return the books as of the watermark, folded from the journal in the same database."""
         accounts = Accounts(self._terms)
         self._watermark = self.watermark()
+        newest = select(func.max(tables.DECISIONS.c.seq * _STEP + tables.DECISIONS.c.n)).group_by(tables.DECISIONS.c.pair)
+        where = (tables.DECISIONS.c.seq * _STEP + tables.DECISIONS.c.n).in_(newest)
+        self._decisions = Decisions(self._read(select(tables.DECISIONS).where(where), _as_decisions))
         if self._watermark:
             journal = tables.JOURNAL.c
             query = (
-                select(journal.seq, journal.n, journal.body)
+                select(journal.seq, journal.n, journal.ts, journal.kind, journal.body, journal.crc)
                 .where(journal.seq <= self._watermark, journal.kind.in_(BOOKED_KINDS))
                 .order_by(journal.seq, journal.n)
             )
             with self._engine.connect() as connection:
-                for seq, n, body in connection.execute(query):
-                    accounts.fold(codec.decode(seq, n, body))
+                for row in connection.execute(query):
+                    accounts.fold(codec.opened(*row))
         return accounts
 
     def _write(self, accounts: Accounts, batch: list[tuple[int, int, ev.Event]]) -> None:
@@ -119,6 +144,9 @@ class Ledger:
             for posting in accounts.fold(happened):
                 page.post(seq, n, posting)
             page.touch_order(accounts, happened)
+            decided = self._decisions.fold(seq, n, happened)
+            if decided is not None:
+                page.put(tables.DECISIONS, msgspec.structs.asdict(decided))
         page.close_day(accounts)
         for trade in accounts.trades.values():
             page.trade(trade)
@@ -126,6 +154,10 @@ class Ledger:
         with self._engine.begin() as connection:
             page.write(connection)
         self._watermark = batch[-1][0]
+
+
+def _as_decisions(rows: CursorResult[Any]) -> list[Decision]:
+    return [Decision(**row._mapping) for row in rows]
 
 
 class _Page:

@@ -10,11 +10,14 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from bot.journal import codec, migrations
+from bot.journal import codec, migrations, opening
 from bot.journal.emergency import EmergencyFile
+from bot.journal.mark import MarkFile
+from bot.journal.reader import Entry, JournalReader
 from bot.journal.writer import INSERT, Job, Writer
 from bot.model.errors import ConfigError, JournalError
 from bot.model.event import Event
@@ -25,119 +28,58 @@ BUSY_SHARE = 0.8
 CHECKPOINTS_KEPT = 3
 
 _SET_META = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
-_SET_CHECKPOINT = "INSERT OR REPLACE INTO checkpoint (seq, body) VALUES (?, ?)"
+_SET_CHECKPOINT = "INSERT OR REPLACE INTO checkpoint (seq, body, crc) VALUES (?, ?, ?)"
 _DROP_CHECKPOINTS = "DELETE FROM checkpoint WHERE seq NOT IN (SELECT seq FROM checkpoint ORDER BY seq DESC LIMIT ?)"
 
-Entry = tuple[int, int, Event]
-
-
-class JournalReader:
-    """Read-only view of a journal database; works beside a running desk and needs no lock."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)
-        except sqlite3.Error as error:
-            raise JournalError(f"journal {path}: {error}") from error
-
-    def read(self, from_seq: int = 0) -> Iterator[Entry]:
-        """Yield (seq, n, event) from `from_seq` on, in order. See `unconfirmed` for intents never released."""
-        rows = self._connection.execute("SELECT seq, n, body FROM journal WHERE seq >= ? ORDER BY seq, n", (from_seq,))
-        for seq, n, body in rows:
-            yield seq, n, codec.decode(seq, n, body)
-
-    def unconfirmed(self) -> frozenset[int]:
-        """Return the seqs whose commit was not confirmed in time: their intents were not sent."""
-        rows = self._connection.execute("SELECT DISTINCT seq FROM journal WHERE confirmed = 0")
-        return frozenset(seq for (seq,) in rows)
-
-    def bodies(self, seq: int) -> list[bytes]:
-        """Return the encoded events of one step."""
-        rows = self._connection.execute("SELECT body FROM journal WHERE seq = ? ORDER BY n", (seq,))
-        return [body for (body,) in rows]
-
-    def last_seq(self) -> int:
-        """Return the highest seq of any event or checkpoint, 0 for an empty journal."""
-        row = self._connection.execute("SELECT max(coalesce((SELECT max(seq) FROM journal), 0), coalesce((SELECT max(seq) FROM checkpoint), 0))").fetchone()
-        return int(row[0])
-
-    def latest_checkpoint(self) -> tuple[int, bytes] | None:
-        """Return (seq, state) of the newest checkpoint; the events after `seq` are its tail."""
-        row = self._connection.execute("SELECT seq, body FROM checkpoint ORDER BY seq DESC LIMIT 1").fetchone()
-        return None if row is None else (row[0], row[1])
-
-    def meta(self, key: str) -> str | None:
-        """Return one fact about the database: "mode" or "run"."""
-        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
-
-    def sha256(self) -> str:
-        """Return the digest of every event in order."""
-        return codec.sha256(self._connection.execute("SELECT seq, n, body FROM journal ORDER BY seq, n"))
-
-    def close(self) -> None:
-        """Release the connection."""
-        self._connection.close()
+__all__ = ["CHECKPOINTS_KEPT", "COMMIT_TIMEOUT_S", "Entry", "JournalReader", "MemoryJournal", "SqliteJournal", "lock_folder"]
 
 
 class SqliteJournal:
     """The desk's journal (port bot.model.ports.Journal). Opening checks, migrates and imports what is left over.
 
-    Raises JournalError if another desk holds the folder, the file is damaged or cannot be opened.
+    must_exist: other files of the run are there, so a missing database is a loss and no beginning. imported: events that
+    came from the emergency file. Raises JournalError if another desk holds the folder, or if the file is missing,
+    damaged, half migrated, older than what it had confirmed, or cannot be opened.
     """
 
-    def __init__(self, path: Path, *, timeout_s: float = COMMIT_TIMEOUT_S) -> None:
+    def __init__(self, path: Path, *, timeout_s: float = COMMIT_TIMEOUT_S, must_exist: bool = False) -> None:
         path = Path(path)
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock_fd = lock_folder(path.parent)
-        try:
+        with ExitStack() as undo:
+            lock_fd = lock_folder(path.parent)
+            undo.callback(os.close, lock_fd)
+            self._mark = MarkFile(path.with_name(path.name + ".mark"))
+            undo.callback(self._mark.close)
+            opening.refuse(path, self._mark.found, must_exist)
             migrations.open_current(path)
             connection = _connect(path, timeout_s)
+            undo.callback(connection.close)
             self.reader = JournalReader(path)
-            self._emergency = EmergencyFile(path.with_name(path.name + ".emergency"))
-            self._writer = Writer(connection, timeout_s)
-        except BaseException:
-            os.close(self._lock_fd)
-            raise
-        try:
-            self.import_emergency()
+            undo.callback(self.reader.close)
+            self._emergency = EmergencyFile(path.with_name(path.name + ".emergency"), timeout_s)
+            undo.callback(self._emergency.close)
+            self.imported = opening.import_emergency(connection, self._emergency)
             self._last_seq = self.reader.last_seq()
-        except BaseException:
-            self.close()
-            raise
+            self._writer = Writer(connection, timeout_s)
+            self._files = ExitStack()
+            self._files.callback(os.close, lock_fd)
+            for file in (self.reader, self._mark, self._emergency):
+                self._files.callback(file.close)
+            undo.pop_all()
 
     def append(self, seq: int, events: Sequence[Event]) -> None:
         """Make the events of one step durable (port). seq must rise. JournalError: late, failed or out of order."""
         if seq <= self._last_seq:
             raise JournalError(f"journal: seq {seq} does not follow {self._last_seq}")
-        rows = codec.encode(seq, events)
+        rows = codec.sealed(codec.encode(seq, events))
         self._last_seq = seq
         self._writer.submit(Job(INSERT, rows, seq))
+        self._mark.step(seq, codec.seal(rows))
 
     def emergency(self, seq: int, events: Sequence[Event]) -> None:
         """Record events beside the database (port); they enter the journal at the next open."""
         self._emergency.write(codec.encode(seq, events))
-
-    def import_emergency(self) -> int:
-        """Move the emergency file into the journal and return how many events were new.
-
-        An event that a late commit already wrote is recognised by its content and only marked confirmed, so an
-        import that is interrupted and repeated changes nothing.
-        """
-        rows = list(self._emergency.rows())
-        if not rows:
-            return 0
-        known = {seq: self.reader.bodies(seq) for seq in {row[0] for row in rows}}
-        fresh: list[codec.Row] = []
-        for seq, _, ts, kind, body in rows:
-            if body not in known[seq]:
-                fresh.append((seq, len(known[seq]), ts, kind, body))
-                known[seq].append(body)
-        self._writer.submit(Job(INSERT, fresh))
-        confirm = "UPDATE journal SET confirmed = 1 WHERE seq = ? AND body = ?"
-        self._writer.submit(Job(confirm, [(row[0], row[4]) for row in rows]))
-        self._emergency.clear()
-        return len(fresh)
 
     def lease_run(self, mode: str) -> int:
         """Return the next run number of this database, durable before it returns.
@@ -149,11 +91,16 @@ class SqliteJournal:
             raise ConfigError(f"this database was written in mode {held!r} and cannot be used in mode {mode!r}")
         run = int(self.reader.meta("run") or 0) + 1
         self._writer.submit(Job(_SET_META, [("mode", mode), ("run", str(run))]))
+        self._mark.leased(run)
         return run
+
+    def refuse_unknown(self, venue: str, client_ids: Iterable[str]) -> None:
+        """Raise JournalError if `venue` knows an order of ours that this journal never meant to send: it is an old copy."""
+        opening.refuse_unknown(self._path, self.reader, venue, client_ids)
 
     def checkpoint(self, seq: int, state: bytes) -> None:
         """Keep the encoded state after `seq`; JournalError only means that a recovery reads a longer tail."""
-        self._writer.submit(Job(_SET_CHECKPOINT, [(seq, state)]))
+        self._writer.submit(Job(_SET_CHECKPOINT, [(seq, state, codec.checkpoint_checksum(seq, state))]))
         self._writer.submit(Job(_DROP_CHECKPOINTS, [(CHECKPOINTS_KEPT,)]))
 
     def read(self, from_seq: int = 0) -> Iterator[Entry]:
@@ -173,13 +120,15 @@ class SqliteJournal:
         return self.reader.sha256()
 
     def close(self) -> None:
-        """Write what is pending and release files and lock. Raises JournalError if something could not be written."""
+        """Write what is pending and release files and lock. Raises JournalError if something could not be written.
+
+        While the disk hangs the folder stays locked until the process ends: the thread may still write to it.
+        """
         try:
             self._writer.close()
         finally:
-            self.reader.close()
-            self._emergency.close()
-            os.close(self._lock_fd)
+            if not self._writer.alive:
+                self._files.close()
 
 
 class MemoryJournal:
@@ -244,15 +193,11 @@ def lock_folder(folder: Path) -> int:
 
 
 def _connect(path: Path, timeout_s: float) -> sqlite3.Connection:
-    """Open the write connection and check the file. Raises JournalError naming what is wrong."""
+    """Open the write connection. Raises JournalError naming what is wrong."""
     try:
         connection = sqlite3.connect(path, timeout=timeout_s * BUSY_SHARE, isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.Error as error:
         raise JournalError(f"journal {path}: {error}") from error
-    if found != "ok":
-        connection.close()
-        raise JournalError(f"journal {path} is damaged: {found}")
     return connection

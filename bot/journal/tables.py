@@ -50,8 +50,12 @@ JOURNAL = Table(
     "journal", METADATA, *_whole("seq", "n", key=True), *_whole("ts"), *_text("kind"),
     Column("body", LargeBinary, nullable=False),
     Column("confirmed", Integer, nullable=False, server_default=text("1")),
+    Column("crc", BigInteger),
 )  # fmt: skip
-CHECKPOINT = Table("checkpoint", METADATA, *_whole("seq", key=True), Column("body", LargeBinary, nullable=False))
+CHECKPOINT = Table(
+    "checkpoint", METADATA, *_whole("seq", key=True), Column("body", LargeBinary, nullable=False),
+    Column("crc", BigInteger),
+)  # fmt: skip
 META = Table("meta", METADATA, *_text("key", key=True), *_text("value"))
 
 WATERMARK = Table("watermark", METADATA, *_text("name", key=True), *_whole("seq"))
@@ -85,8 +89,14 @@ EQUITY = Table(
     "equity", METADATA, *_text("trade_date", "venue", "currency", key=True),
     *_money("opening", "realised", "fees", "funding", "cash", "closing"),
 )  # fmt: skip
+DECISIONS = Table(
+    "decisions", METADATA, *_whole("seq", "n", key=True), *_whole("ts", "last_ts"), *_text("pair", "kind", "rule"),
+    Column("observed", DecimalText), Column("limit", DecimalText), *_text("reason"), *_whole("count"),
+)  # fmt: skip
+"""See bot.journal.decisions. Numbers a decision does not have are NULL, never zero."""
+Index("ix_decisions_pair_ts", DECISIONS.c.pair, DECISIONS.c.ts)
 Index("ix_fills_pair_ts", FILLS.c.pair, FILLS.c.ts)
 Index("ix_journal_kind", JOURNAL.c.kind, JOURNAL.c.seq)
 
-LEDGER = (WATERMARK, ORDERS, FILLS, ALLOCATIONS, FUNDING, CASH, TRADES, EQUITY)
+LEDGER = (WATERMARK, ORDERS, FILLS, ALLOCATIONS, FUNDING, CASH, TRADES, EQUITY, DECISIONS)
 """Tables that can be emptied and projected again from the journal."""

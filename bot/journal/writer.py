@@ -17,7 +17,7 @@ from typing import Any
 
 from bot.model.errors import JournalError
 
-INSERT = "INSERT OR IGNORE INTO journal (seq, n, ts, kind, body, confirmed) VALUES (?, ?, ?, ?, ?, 1)"
+INSERT = "INSERT OR IGNORE INTO journal (seq, n, ts, kind, body, crc, confirmed) VALUES (?, ?, ?, ?, ?, ?, 1)"
 """IGNORE makes the retry of a batch whose COMMIT failed ambiguously harmless; seqs never repeat otherwise."""
 MARK_UNCONFIRMED = "UPDATE journal SET confirmed = 0 WHERE seq = ?"
 
@@ -72,9 +72,15 @@ class Writer:
             with self._mutex:
                 if not job.done:
                     job.late = self._behind = True
-                    job.error = job.error or "commit is late"
+                    alive = self._thread.is_alive()
+                    job.error = job.error or ("commit is late" if alive else "its thread has died")
         if job.error:
             raise JournalError(f"journal: {what} not confirmed within {wait_s * 1e3:.0f} ms: {job.error}")
+
+    @property
+    def alive(self) -> bool:
+        """Return whether the thread still runs: after `close` only while the disk hangs."""
+        return self._thread.is_alive()
 
     def close(self) -> None:
         """Write what is left and end the thread. Raises JournalError if batches could not be written."""
