@@ -107,13 +107,13 @@ def attribution(r: BacktestResult) -> str:
 
 
 def cases(r: BacktestResult) -> str:
-    """Return the profit at each spread and delay."""
+    """Return what the trades made at each spread and delay."""
     figure = go.Figure()
     for spread, colour in zip(dict.fromkeys(c.spread_multiple for c in r.cases), (_BLUE, _RED, _GREY), strict=False):
         rows = [c for c in r.cases if c.spread_multiple == spread and c.stable_shift_bp == 0.0]
         names = ["next open" if c.delay_bars == 0 else f"{c.delay_bars} later" for c in rows]
-        figure.add_bar(x=names, y=[round(c.pnl_usd, 2) for c in rows], name=f"spreads x{spread:g}", marker_color=colour)
-    figure.update_layout(barmode="group", yaxis_title="P&L, USD")
+        figure.add_bar(x=names, y=[round(c.trades_usd, 2) for c in rows], name=f"spreads x{spread:g}", marker_color=colour)
+    figure.update_layout(barmode="group", yaxis_title="trades, USD")
     return _html(figure)
 
 

@@ -6,6 +6,7 @@ Both are made of the result alone. The file appears whole or not at all: it is w
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from bot.backtest.verdict import verdict
 
 TRADES_SHOWN = 40
 """Trades shown on a terminal; the file shows all."""
+UNWATCHED_WIDTH = 110
+"""Columns where no terminal says how many there are."""
 
 
 def write(result: BacktestResult, looks: Sequence[Look], path: Path) -> None:
@@ -71,7 +74,7 @@ def break_even_rows(result: BacktestResult) -> list[tuple[str, str, str, list[tu
 
 def show(result: BacktestResult, console: Console | None = None) -> None:
     """Print the report for people."""
-    out = console or Console()
+    out = console or Console(width=None if sys.stdout.isatty() else UNWATCHED_WIDTH)
     out.print(Text(f"Backtest {result.run_id}: {result.market_from[:10]} .. {result.market_to[:10]}, profile {result.profile}", style="bold"))
     for sentence in verdict(result):
         out.print(Text("  " + sentence))
@@ -92,16 +95,16 @@ def tables(r: BacktestResult) -> Iterator[Table]:
         [(label(b), f"{b.looks:,}", f"{b.signals:,}", _bar(b.looks, r)) for b in r.edge_histogram if b.looks],
     )  # fmt: skip
     yield _table(
-        "Nearest to a trade", ("at", "contract", "z", "excess bp", "edge bp", "required bp", "in the way"),
+        "Nearest to a trade", ("at", "contract", "z", "excess\nbp", "edge\nbp", "required\nbp", "in the way"),
         [(_minute(n.at), n.contract, f"{n.z:.2f}", _bp(n.excess_bp), _bp(n.edge_bp), _bp(n.required_bp), n.why or "nothing") for n in r.best_edges],
     )  # fmt: skip
     if r.trades:
-        yield _table("Trades", ("contract", "entered", "left", "z", "expected bp", "result bp", "USD", "left because"),
+        yield _table("Trades", ("contract", "entered", "left", "z", "expected\nbp", "result\nbp", "USD", "left because"),
                      [_trade(t) for t in r.trades[:TRADES_SHOWN]])  # fmt: skip
         sums = [(_words(k), _usd(v)) for k, v in r.attribution.items() if round(v, 2)]
         yield _table("Attribution", ("line", "USD"), [*sums, ("residual", _usd(r.residual_usd)), ("P&L", _usd(r.pnl_usd))])
     yield _table(
-        "What it depends on", ("spreads", "fills", "stable", "trades", "P&L USD", "expected bp", "result bp", "over hurdle"),
+        "What it depends on", ("spreads", "fills", "stable", "trades", "trades\nUSD", "P&L\nUSD", "expected\nbp", "result\nbp", "over\nhurdle"),
         [_case(c) for c in r.cases],
     )  # fmt: skip
     yield _table(
@@ -128,13 +131,14 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 def _trade(t: Trade) -> tuple[str, ...]:
     left = _minute(t.exited_at) if t.exited_at else "still open"
-    return (t.contract, _minute(t.entered_at), left, f"{t.z:.2f}", _bp(t.expected_bp), _bp(t.result_bp), f"{t.pnl_usd:+,.0f}", t.exit_reason)
+    return (t.contract, _minute(t.entered_at), left, f"{t.z:.2f}", _bp(t.expected_bp), _bp(t.result_bp), _whole(t.pnl_usd), t.exit_reason)
 
 
 def _case(c: Case) -> tuple[str, ...]:
     later = "next open" if c.delay_bars == 0 else f"{c.delay_bars} later"
     over = str(c.signals_over_hurdle)
-    return (f"x{c.spread_multiple:g}", later, f"{c.stable_shift_bp:+g} bp", str(c.trades), _usd(c.pnl_usd), _bp(c.expected_bp), _bp(c.result_bp), over)
+    return (f"x{c.spread_multiple:g}", later, f"{c.stable_shift_bp:+g} bp", str(c.trades), _whole(c.trades_usd), _whole(c.pnl_usd),
+            _bp(c.expected_bp), _bp(c.result_bp), over)  # fmt: skip
 
 
 def _minute(stamp: str) -> str:
@@ -148,6 +152,10 @@ def _bar(count: int, r: BacktestResult, width: int = 30) -> str:
 
 def _usd(value: float) -> str:
     return f"{value:+,.2f}" if round(value, 2) else "0.00"
+
+
+def _whole(value: float) -> str:
+    return f"{value:+,.0f}" if round(value) else "0"
 
 
 def _bp(value: float | None) -> str:

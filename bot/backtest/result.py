@@ -36,12 +36,16 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """One pass at other costs: spread and slippage multiple, bars of delay, shift of the stablecoin. USD and bp of index."""
+    """One pass at other costs: spread and slippage multiple, bars of delay, shift of the stablecoin. USD and bp of index.
+
+    trades_usd: what the trades made; pnl_usd: the run, with what the stablecoin did to the money that lay in it.
+    """
 
     spread_multiple: float
     delay_bars: int
     stable_shift_bp: float
     trades: int
+    trades_usd: float
     pnl_usd: float
     fees_usd: float
     funding_usd: float
@@ -252,8 +256,9 @@ def case_of(played: Played, z_in: float, *, spread: float, delay: int, stable_sh
         if x.edge_bp is not None and x.required_bp is not None and not x.held and x.z >= z_in and x.edge_bp >= x.required_bp
     )  # fmt: skip
     return Case(
-        spread_multiple=spread, delay_bars=delay, stable_shift_bp=stable_shift_bp, trades=len(played.trades), pnl_usd=fields["pnl_usd"],
-        fees_usd=fields["fees_usd"], funding_usd=fields["funding_usd"], expected_bp=_mean([t.expected_bp for t in played.trades]),
+        spread_multiple=spread, delay_bars=delay, stable_shift_bp=stable_shift_bp, trades=len(played.trades),
+        trades_usd=sum(t.pnl_usd for t in played.trades), pnl_usd=fields["pnl_usd"], fees_usd=fields["fees_usd"],
+        funding_usd=fields["funding_usd"], expected_bp=_mean([t.expected_bp for t in played.trades]),
         result_bp=_mean([t.result_bp for t in played.trades]), signals_over_hurdle=over,
     )  # fmt: skip
 

@@ -121,14 +121,26 @@ def prepare(inputs: Inputs, files: Files, settings: Settings) -> tuple[Study, di
     first, last = inputs.from_ns or 0, inputs.to_ns or 1 << 62
     samples = tuple(s for s in aligned.samples if first <= s.signal_ns < last)
     if not samples:
-        where = "in --from..--to " if aligned.samples else ""
-        raise InputError(f"{files.cme.path}: no bar {where}ends together with a bar of {files.perp.path} and a known stablecoin price")
+        raise InputError(_nothing(files, bool(aligned.samples), aligned.unpaired.get("stable_unknown", 0)))
     _require_same_coin(samples, files)
     rejected = Counter(contracts.rows_rejected)
     rejected.update(aligned.unpaired)
     if len(samples) < len(aligned.samples):
         rejected["outside_from_to"] = len(aligned.samples) - len(samples)
     return Study(settings, contracts, samples, known, files.funding), dict(sorted(rejected.items()))
+
+
+def _nothing(files: Files, outside: bool, stable_unknown: int) -> str:
+    """Return why there is no decision point at all."""
+    if outside:
+        return f"{files.cme.path}: no signal between --from and --to"
+    if stable_unknown and files.stable is not None:
+        last = iso(files.stable.bars[-1].end_ns)
+        return (
+            f"{files.stable.path}: no usable price at any of {stable_unknown} signals (known until {last}, each close for 48 h);"
+            " give --stable-fixed instead and mind that it is an assumption"
+        )
+    return f"{files.cme.path}: no believable bar ends together with a bar of {files.perp.path}"
 
 
 def _require_grid(cme: Series, root: str, settings: Settings) -> None:

@@ -18,17 +18,23 @@ def verdict(r: BacktestResult) -> list[str]:
         said.append(_nearest(r))
     said += [_costs(r.cases), _delay(r.cases)]
     if r.open_at_end:
-        said.append(f"{r.open_at_end} trades were still open where their contract's data end: they are marked at mid, which nobody paid.")
+        said.append(f"Still open where the data of their contract end: {_trades(r.open_at_end)}, marked at mid, which nobody paid.")
     if r.invariant_violations:
         said.append(f"NOT TO BE USED: {r.invariant_violations} checks of the record against the venues' statements failed.")
     return [sentence for sentence in said if sentence]
 
 
 def _outcome(r: BacktestResult) -> str:
+    wallet = r.attribution["stablecoin_wallet"]
+    idle = f" The stablecoin the account lay in changed by another {wallet:+,.0f} USD." if abs(wallet) >= 0.5 else ""
     if not r.trades:
-        return "No trade was made."
-    sign = "made" if r.pnl_usd >= 0.0 else "lost"
-    return f"{len(r.trades)} trades {sign} {abs(r.pnl_usd):,.0f} USD on {r.equity_start_usd:,.0f} USD."
+        return f"No trade was made.{idle}"
+    made = sum(t.pnl_usd for t in r.trades)
+    return f"{_trades(len(r.trades))} {'made' if made >= 0.0 else 'lost'} {abs(made):,.0f} USD on {r.equity_start_usd:,.0f} USD.{idle}"
+
+
+def _trades(count: int) -> str:
+    return "1 trade" if count == 1 else f"{count} trades"
 
 
 def _funnel(r: BacktestResult) -> str:
@@ -58,19 +64,19 @@ def _root(r: BacktestResult) -> str:
 
 def _expectation(r: BacktestResult) -> str:
     base = r.cases[0]
-    few = f" {len(r.trades)} trades are few: this mean is not an estimate." if len(r.trades) < FEW_TRADES else ""
+    few = f" {_trades(len(r.trades))} make no estimate." if len(r.trades) < FEW_TRADES else ""
     return f"A trade was expected to bring {base.expected_bp or 0.0:.1f} bp and brought {base.result_bp or 0.0:.1f} bp on average.{few}"
 
 
 def _concentration(r: BacktestResult) -> str:
     won = sum(t.pnl_usd > 0.0 for t in r.trades)
     best = max(r.trades, key=lambda t: t.pnl_usd)
-    rest = r.pnl_usd - best.pnl_usd
-    return f"{won} of {len(r.trades)} made money; without the best one ({best.contract}, {best.pnl_usd:+,.0f} USD) the total is {rest:+,.0f} USD."
+    rest = sum(t.pnl_usd for t in r.trades) - best.pnl_usd
+    return f"{won} of {len(r.trades)} made money; without the best one ({best.contract}, {best.pnl_usd:+,.0f} USD) their sum is {rest:+,.0f} USD."
 
 
 def _halves(found: list[Half]) -> str:
-    parts = [f"{h.trades} trades and {h.pnl_usd:+,.0f} USD up to {h.market_to[:10]}" for h in found]
+    parts = [f"{_trades(h.trades)} and {h.pnl_usd:+,.0f} USD up to {h.market_to[:10]}" for h in found]
     return "By date: " + ", ".join(parts) + ". Nothing was fitted to either part."
 
 
@@ -86,10 +92,12 @@ def _delay(cases: list[Case]) -> str:
     said = "; ".join(f"{c.delay_bars} {'bar' if c.delay_bars == 1 else 'bars'} late, {_outcome_of(c)}" for c in late)
     if not said:
         return ""
-    base = cases[0]
-    lost = base.pnl_usd > 0.0 and any(c.pnl_usd <= 0.0 for c in late)
-    return f"Filled later: {said}." + (" The profit does not survive a delay: it is in how soon the fill comes." if lost else "")
+    if cases[0].trades_usd <= 0.0 or all(c.trades_usd > 0.0 for c in late):
+        return f"Filled later: {said}."
+    if all(c.trades_usd <= 0.0 for c in late):
+        return f"Filled later: {said}. The profit does not survive a delay: it is in how soon the fill comes."
+    return f"Filled later: {said}. Gain at one delay and loss at another is what chance looks like."
 
 
 def _outcome_of(case: Case) -> str:
-    return f"{case.trades} trades, {case.pnl_usd:+,.0f} USD" if case.trades else "no trade"
+    return f"{_trades(case.trades)}, {case.trades_usd:+,.0f} USD" if case.trades else "no trade"
