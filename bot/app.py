@@ -32,6 +32,7 @@ from bot.runtime import Observer, Runtime, recover
 from bot.sim.exchange import Exchange
 from bot.sim.faults import FaultPlan, decode_faults
 from bot.sim.market import MarketSpec, SeededMarket
+from bot.sim.orders import OrderReceived
 from bot.tally import Score, Tally
 from bot.venues.sim import Delays, SimVenue
 from bot.venues.simlog import VenueLog
@@ -154,7 +155,7 @@ class PaperRun:
         self.screen = screen
         self.settings = settings = msgspec.json.decode(record.settings, type=Settings)
         self.desk = desk(settings)
-        self.journal = SqliteJournal(folder.journal)
+        self.journal = SqliteJournal(folder.journal, must_exist=folder.tape.exists())
         self.number = self.journal.lease_run("paper")
         self.from_ns, seq = where_it_stopped(folder, self.journal, settings.market.start_ns)
         ob = recover(self.journal, self.desk.terms, self.desk.obligations(self.number, LETTERS["paper"]))
@@ -182,10 +183,11 @@ class PaperRun:
         for name in self.desk.venues:
             listed = [terms for terms in self.desk.terms.values() if terms.venue == name]
             exchange = Exchange(name, listed, settings.cash[name], self.desk.sessions, now_ns=self.from_ns)
-            times = settings.latency[name]
+            times, log = settings.latency[name], VenueLog(self.folder.venue_log(name))
+            self.journal.refuse_unknown(name, (r.spec.client_id for r in log.restored if isinstance(r, OrderReceived)))
             venues[name] = SimVenue(
                 exchange, delays=Delays(request_ns=times.request_ns, reply_ns=times.reply_ns, feed_ns=times.feed_ns),
-                plan=FaultPlan(name, [f for f in scripted if f.at_ns >= self.from_ns]), log=VenueLog(self.folder.venue_log(name)),
+                plan=FaultPlan(name, [f for f in scripted if f.at_ns >= self.from_ns]), log=log,
                 now_ns=self.from_ns,
             )  # fmt: skip
             for event in last:
