@@ -8,6 +8,7 @@ order of messages, so the same seed hurts the same ones.
 from __future__ import annotations
 
 import json
+from bisect import insort
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from random import Random
@@ -74,7 +75,7 @@ ROWS: dict[FaultKind, tuple[str, ...]] = {
 LASTING = frozenset({K.OUTAGE, K.SLOW, K.SILENT, K.STALE_QUOTES, K.THIN_BOOK})
 """Kinds that last `for_ns` and hurt whatever comes by meanwhile."""
 INSTANT = frozenset({K.ADL, K.LIQUIDATION})
-"""Kinds that happen to the account at `at_ns`."""
+"""Kinds that happen to the account at `at_ns`, or as soon after as it holds something."""
 FEED = frozenset({K.SILENT, K.STALE_QUOTES, K.THIN_BOOK, K.CROSSED_QUOTE, K.BAD_QUOTE, K.ONE_SIDED})
 """Kinds that a quote has to be checked for."""
 
@@ -145,6 +146,11 @@ class FaultPlan:
             _, begins, fault = self.timed.pop(0)
             out.append((begins, fault))
         return out
+
+    def again(self, fault: Fault, at_ns: int) -> None:
+        """Let a fault of the account that could not strike try at `at_ns`, unless its time is over by then."""
+        if at_ns < fault.until_ns:
+            insort(self.timed, (at_ns, True, fault), key=lambda row: row[:2])
 
     def strike(self, kind: FaultKind, now_ns: int) -> Fault | None:
         """Let a waiting fault of `kind` hurt the message at hand; return it, or None. Each call uses up one count."""

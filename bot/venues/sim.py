@@ -33,6 +33,9 @@ RESTART_NS = 3_600_000_000_000
 OVERLAP_NS = 60_000_000_000
 """Later answers repeat bookings from this long before the previous one: replies may have been lost or late."""
 
+AGAIN_NS = 60_000_000_000
+"""How often a fault of the account that found nothing held looks again."""
+
 _S = 1_000_000_000
 K = FaultKind
 
@@ -299,10 +302,14 @@ class SimVenue:
             reason = "outage" if begins else "back"
             self._emit(ev.VenueStatus(ts=now, venue=self.venue, up=self.up, reason=reason))
             return
+        held = list(self.exchange.positions())
+        if not held:  # it waits, as every fault does, for something it can hurt
+            self.plan.again(fault, now + AGAIN_NS)
+            return
         reason, share = (ADL if fault.kind is K.ADL else LIQUIDATION), to_decimal(fault.arg("share"))
-        for instrument in list(self.exchange.account.positions()):
-            if self.exchange.seize(instrument, share, reason, now):
-                self.plan.hit(fault.kind)
+        for instrument in held:
+            self.exchange.seize(instrument, share, reason, now)
+        self.plan.hit(fault.kind)
         self._reply(now)
 
     def _slow_ns(self, now: int) -> int:

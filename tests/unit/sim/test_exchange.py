@@ -257,6 +257,19 @@ def test_time_acts_in_order() -> None:
     assert [(type(e), (e.ts - START) // S) for e in drained(x)] == [(ev.FundingPaid, 10), (ev.OrderEnded, 50), (ev.FundingPaid, 90)]
 
 
+def test_a_stamp_is_paid_before_the_quote_of_its_instant() -> None:
+    """Nobody else turning the clock: the quote at the stamp first pays the position that was held, by the mid before it."""
+    x = exchange()
+    x.quote(quote(70_000.0, 70_000.2))
+    x.submit(spec(1, Side.SELL, "2", "70000.0"), START)
+    x.submit(spec(2, Side.BUY, "2", "69000.0", TimeInForce.DAY), START)
+    x.funding(ev.FundingRate(START, "BTCUSDT", 0.0005, 28_800, START + 10 * S, 0.003))
+    drained(x)
+    x.quote(quote(68_000.0, 68_000.1, START + 10 * S))
+    paid, fill, _ = drained(x)
+    assert (paid.qty, paid.mark, fill.qty) == (D(-2), 70_000.1, D(2))  # type: ignore[union-attr]
+
+
 def test_a_mark_that_is_no_price_is_ignored() -> None:
     """NaN, infinity, zero and negative marks leave margin where it was."""
     x = exchange()

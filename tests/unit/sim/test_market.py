@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
+import subprocess
+import sys
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -67,6 +71,27 @@ def test_one_seed_is_one_market() -> None:
     assert digest(a.history()) == digest(b.history())
     assert digest(a.events(START + 6 * HOUR_NS)) == digest(b.events(START + 6 * HOUR_NS))
     assert digest(market(2).events(START + HOUR_NS)) != digest(market(3).events(START + HOUR_NS))
+
+
+HASHED = """
+import sys
+sys.path[:0] = [sys.argv[1], sys.argv[2]]
+from random import Random
+from test_market import digest, market, START, HOUR_NS
+from bot.sim.faults import random_mix
+print(digest(market(5).events(START + HOUR_NS)), digest(random_mix(Random(3), 0, 5, ("cme", "perp"))))
+"""
+
+
+def test_hash_seeds_change_nothing() -> None:
+    """Market and swarm hash the same in processes with different PYTHONHASHSEED."""
+    root = Path(__file__).parents[3]
+    said = set()
+    for seed in ("0", "1", "77"):
+        argv = [sys.executable, "-c", HASHED, str(root), str(Path(__file__).parent)]
+        done = subprocess.run(argv, capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": seed}, check=True)
+        said.add(done.stdout)
+    assert len(said) == 1
 
 
 def test_live_does_not_depend_on_how_history_was_read() -> None:

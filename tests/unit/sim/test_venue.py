@@ -235,14 +235,14 @@ def test_a_thin_book_is_thin_for_everyone() -> None:
 
 @pytest.mark.parametrize(("kind", "reason"), [(K.ADL, "adl"), (K.LIQUIDATION, "liquidation")])
 def test_the_account_can_be_hit(kind: FaultKind, reason: str) -> None:
-    """A forced fill without a client id arrives at its time; with nothing held nothing happens and nothing is counted."""
-    r = rig(faulty(kind, at_s=10, share=0.5), faulty(kind, at_s=1))
-    r.to(2)
+    """A forced fill without a client id; it waits until something is held, once, and not beyond its window."""
+    r = rig(faulty(kind, at_s=1, share=0.5), faulty(kind, at_s=2, for_s=30))
+    r.to(50)
     assert not r.venue.plan.hits  # type: ignore[attr-defined]
     r.order(SELL, "2", "69990.0")
-    r.to(11)
-    fill = of(ev.OrderFilled, r.said)[-1]
-    assert (fill.client_id, fill.reason, fill.qty, fill.side) == ("", reason, D(1), BUY)
+    r.to(500)
+    fills = of(ev.OrderFilled, r.said)[1:]
+    assert [(f.client_id, f.reason, f.qty, f.side) for f in fills] == [("", reason, D(1), BUY)]
     assert r.venue.plan.hits == {kind: 1}  # type: ignore[attr-defined]
 
 
