@@ -217,7 +217,7 @@ def _plan_lead(
         return
     room = abs(gap) if opening else min(abs(gap), abs(held))  # a close never crosses zero
     room = min(room, _lots_movable(ob, pair, window, x, opening))
-    clip = clip_lots(window, x, gap > 0)
+    clip = clip_lots(window, x, gap > 0, alone=pair.unwind or not hedge_tradable(ob, window))
     qty = min(room, clip if opening else max(clip, Decimal(1)))
     if qty == 0:
         return
@@ -274,14 +274,17 @@ def premium_holds(pair: PairState, window: Window) -> bool:
     return premium / index * 1e4 >= intent.min_premium_bp
 
 
-def clip_lots(window: Window, x: Execution, buying: bool) -> Decimal:
-    """Return the largest clip: configured lots, and a share of the depth shown on both books (>= 1 lot if any)."""
+def clip_lots(window: Window, x: Execution, buying: bool, alone: bool = False) -> Decimal:
+    """Return the largest clip: configured lots, and a share of the depth shown on both books (>= 1 lot if any).
+
+    alone: naked lots leave without a hedge to follow them, so the lead's depth counts by itself.
+    """
     lead_depth = sum(size for _, size in window.lead.levels(buying))
     hedge_depth = sum(size for _, size in window.hedge.levels(not buying))
     if window.hedge_terms.inverse:
         hedge_depth /= max(window.hedge.mid, 1.0)
     hedge_as_lots = hedge_depth * window.hedge_unit / window.lead_unit
-    depth = min(lead_depth, hedge_as_lots)
+    depth = lead_depth if alone else min(lead_depth, hedge_as_lots)
     if depth < 1.0:
         return ZERO
     return Decimal(max(1, int(min(x.clip_lots, depth * x.clip_depth_share))))
