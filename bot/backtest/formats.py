@@ -345,9 +345,14 @@ def _common_step(table: _Table, rows: list[_Row]) -> int:
 
 
 def _series(table: _Table, kind: SeriesKind) -> Series:
-    """Read bars whose stamps must all lie on the grid of the most common difference."""
+    """Read bars whose stamps must all lie on the grid of the most common difference, CME minutes on that of the smallest.
+
+    A contract that seldom trades has more silences than minutes that follow each other.
+    """
     rows = table.rows()
     bar_ns = _common_step(table, rows)
+    if kind is SeriesKind.CME_MINUTE:
+        bar_ns = min(after[1] - before[1] for before, after in pairwise(rows))
     return Series(table.path, kind, bar_ns, _bars(table, rows, bar_ns))
 
 

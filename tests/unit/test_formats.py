@@ -84,6 +84,12 @@ def test_an_absent_bar_is_not_a_fault(tmp_path: Path) -> None:
     assert len(read_cme(put(tmp_path, MINUTE + rows)).bars) == 4
 
 
+def test_a_minute_file_that_is_mostly_silent_is_one_of_minutes(tmp_path: Path) -> None:
+    """Where gaps are more common than neighbours the smallest step still says that the bars are minutes."""
+    rows = "".join(f"2026-01-15 00:{m:02d}:00+00:00,{BAR}\n" for m in (0, 7, 14, 21, 22))
+    assert len(read_cme(put(tmp_path, MINUTE + rows)).bars) == 5
+
+
 def test_a_daily_cme_file_ignores_its_listed_extras(tmp_path: Path) -> None:
     """Open interest columns are known extras, empty cells included; the label is the date at 00:00Z."""
     series = read_cme(put(tmp_path, DAILY + f"2026-01-14,{BAR},9,,\n2026-01-15,{BAR},9,,\n"))
