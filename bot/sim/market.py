@@ -43,7 +43,7 @@ class MarketSpec(msgspec.Struct, frozen=True, kw_only=True):
     scenario: str = "story"
     history_days: float = 30.0
     quote_interval_s: float = 3.0
-    mark_interval_s: float = 20.0
+    mark_interval_s: float = 10.0
     funding_interval_s: float = 120.0
     stable_interval_s: float = 60.0
     price: float | None = None
