@@ -166,6 +166,7 @@ class PaperRun:
         self.tally = Tally(self.engine, settings.strategy.carry_fixed)
         self.tape = FileTape(folder.tape)
         self.venues = self._venues(record, market, last)
+        self.opening = [event for event in last if isinstance(event, ev.Quote)]
         self.runtime = Runtime(
             self.engine, self.journal, self.tape, self.venues, seq=seq,
             observer=Together(self.tally, screen.feed),
@@ -210,6 +211,9 @@ class PaperRun:
         self.runtime.start(
             ev.RunStarted(ts=self.from_ns, run=self.number, mode=LETTERS["paper"], cash=cash, kill_level=state.level)
         )
+        for quote in self.opening:  # as a feed does on connecting: the last quote, with the venue's own time
+            self.runtime.emit(msgspec.structs.replace(quote, ts=self.from_ns))
+        self.runtime.pump()
         try:
             self.shell.run()
             self.runtime.checkpoint()
