@@ -149,7 +149,6 @@ class TradeLog:
         self._open: _Open | None = None
         self._before = dict(self.pair.lines.lines)
         self._decided: tuple[int, PairIntent | None] = (0, None)
-        self._execs: set[str] = set()
 
     def stepped(self, event: ev.Event, out: Step) -> None:
         """See one journalled step."""
@@ -157,9 +156,7 @@ class TradeLog:
         self.now = self.tally.engine.ob.now
         for seen in (event, *out.events):
             if isinstance(seen, ev.OrderFilled):
-                if seen.exec_id not in self._execs:  # a venue's full answer repeats what it has booked
-                    self._execs.add(seen.exec_id)
-                    self._filled(seen)
+                self._filled(seen)
             elif isinstance(seen, ev.TargetSet):
                 if seen.target_lead:
                     self._decided = (seen.ts, seen.intent)

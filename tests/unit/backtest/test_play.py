@@ -95,6 +95,19 @@ def test_size_is_what_the_bars_let_one_have() -> None:
     assert trade.lots == 3
 
 
+def test_size_is_bounded_by_the_bar_that_is_met_not_by_the_one_that_was_seen() -> None:
+    """A signal minute of 100 contracts followed by one of 30 gives 3 lots: the rest is not there when the order arrives."""
+    (trade,) = at(one(volume=lambda t: 30.0 if t % QUARTER_NS == 0 else 100.0)).trades
+    assert trade.lots == 3
+
+
+def test_a_fill_that_is_told_twice_counts_once() -> None:
+    """A venue asked for its whole state repeats what it booked since the last question: neither trades nor lots double."""
+    played = at(one(sets=("execution.snapshot_every_s=600.0",)))
+    (trade,) = played.trades
+    assert trade.lots == 10 and trade.pnl_usd == pytest.approx(at(one()).trades[0].pnl_usd)
+
+
 def test_funding_is_paid_on_what_is_held_and_never_known_before() -> None:
     """A print inside the trade is received by the short at its stamp; the same print after the exit changes nothing at all."""
     stamp_in, stamp_out = instant_ns("2026-02-10T16:00Z"), instant_ns("2026-02-11")
