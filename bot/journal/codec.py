@@ -61,13 +61,19 @@ def seal(rows: Iterable[SealedRow]) -> int:
 
 
 def checkpoint_checksum(seq: int, body: bytes) -> int:
-    """Return the CRC-32 of a checkpoint."""
+    """Return the CRC-32 of a checkpoint, its place included."""
     return zlib.crc32(body, zlib.crc32(b"%d " % seq))
+
+
+def intact(seq: Any, n: Any, ts: Any, kind: Any, body: Any, crc: Any) -> bool:
+    """Return whether a stored row is as it was written; a damaged file may hold any type anywhere."""
+    typed = all(isinstance(x, int) for x in (seq, n, ts)) and isinstance(kind, str) and isinstance(body, bytes)
+    return typed and bool(crc == checksum(seq, n, ts, kind, body))
 
 
 def opened(seq: int, n: int, ts: int, kind: str, body: bytes, crc: int | None) -> Event:
     """Return the event of one stored row. Raises JournalError naming a row that is damaged or not one of ours."""
-    if not isinstance(body, bytes) or crc != checksum(seq, n, ts, kind, body):
+    if not intact(seq, n, ts, kind, body, crc):
         raise JournalError(f"journal row seq {seq} n {n} is damaged: its checksum does not fit")
     return decode(seq, n, body)
 

@@ -157,9 +157,10 @@ class EmergencyFile:
             os.close(folder)
 
     def _slots_read(self) -> list[_Slot | None]:
-        """Return every slot; None for one that is blank or torn."""
+        """Return the slots up to the last that holds anything; None for one that is blank or torn."""
         raw = os.pread(self._fd, SIZE, 0)
-        return [_read(raw[at : at + SLOT]) for at in range(0, len(raw), SLOT)]
+        end = -(-len(raw.rstrip(b"\0")) // SLOT) * SLOT
+        return [_read(raw[at : at + SLOT]) for at in range(0, end, SLOT)]
 
     def _scan(self) -> int:
         """Return the end of what was written. Raises JournalError for a hole in it.
@@ -169,7 +170,7 @@ class EmergencyFile:
         """
         slots = self._slots_read()
         used = max((index + 1 for index, slot in enumerate(slots) if slot is not None), default=0)
-        last = slots[used - 1]
+        last = slots[used - 1] if used else None
         for index, slot in enumerate(slots[:used]):
             if slot is None and any(later is not None and last is not None and later[0] != last[0] for later in slots[index:used]):
                 raise JournalError(f"emergency file {self._path} is damaged: slot {index} cannot be read{_WAY_OUT}")

@@ -56,10 +56,10 @@ def _refuse_damaged(path: Path) -> None:
     try:
         connection = migrations.untouched(path)
         try:
-            found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+            found = str(next(connection.execute("PRAGMA integrity_check(1)"), ("nothing can be checked",))[0])
         finally:
             connection.close()
-    except sqlite3.Error as error:
+    except migrations.UNREADABLE as error:
         raise JournalError(f"journal {path}: {error}") from error
     if found != "ok":
         raise JournalError(f"journal {path} is damaged: {' '.join(found.split())}{_WAY_OUT}")
@@ -71,7 +71,7 @@ def _refuse_old(path: Path, reader: JournalReader, mark: Mark | None) -> None:
         raise JournalError(f"journal {path} ends at seq {last}, but its ledger has booked up to {booked}: rows are missing{_WAY_OUT}")
     if mark is None:
         return
-    run = int(reader.meta("run") or 0)
+    run = reader.run()
     if run < mark.run:
         raise JournalError(f"journal {path} is an old copy: it knows run {run}, run {mark.run} was leased{_WAY_OUT}")
     if mark.seq:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.journal import codec
+from bot.journal.migrations import UNREADABLE
 from bot.model.errors import JournalError
 from bot.model.event import Event
 
@@ -56,24 +57,31 @@ class JournalReader:
         return frozenset(event.order.client_id for event in events)
 
     def seal(self, seq: int) -> int | None:
-        """Return the seal of one step, None if it is not there."""
-        crc = "crc" if self._sealed else "NULL"
-        rows = list(self._rows(f"SELECT seq, n, ts, kind, body, {crc} FROM journal WHERE seq = ?", seq))
-        return codec.seal(rows if self._sealed else codec.sealed(row[:5] for row in rows)) if rows else None
+        """Return the seal of one step, None if it is not there. Raises JournalError for a damaged row."""
+        rows = list(self._rows("SELECT seq, n, ts, kind, body FROM journal WHERE seq = ?", seq))
+        try:
+            return codec.seal(codec.sealed(rows)) if rows else None
+        except (TypeError, AttributeError) as error:
+            raise JournalError(f"journal {self._path}: a row of seq {seq} is damaged: {error}") from error
 
     def last_seq(self) -> int:
         """Return the highest seq of any event or checkpoint, 0 for an empty journal."""
-        return int(next(self._rows(_LAST_SEQ))[0])
+        return self._whole(_LAST_SEQ)
 
     def watermark(self) -> int:
         """Return the highest seq that anything projected from this journal says it has read, 0 for none."""
-        return int(next(self._rows("SELECT coalesce(max(seq), 0) FROM watermark"))[0])
+        return self._whole("SELECT coalesce(max(seq), 0) FROM watermark")
+
+    def run(self) -> int:
+        """Return the run number leased last, 0 for none."""
+        return self._whole("SELECT value FROM meta WHERE key = 'run'")
 
     def latest_checkpoint(self) -> tuple[int, bytes] | None:
         """Return (seq, state) of the newest undamaged checkpoint; the events after `seq` are its tail."""
         crc = "crc" if self._sealed else "NULL"
         for seq, body, found in self._rows(f"SELECT seq, body, {crc} FROM checkpoint ORDER BY seq DESC"):
-            if not self._sealed or found == codec.checkpoint_checksum(seq, body):
+            typed = isinstance(seq, int) and isinstance(body, bytes)
+            if typed and (not self._sealed or found == codec.checkpoint_checksum(seq, body)):
                 return seq, body
         return None
 
@@ -91,8 +99,17 @@ class JournalReader:
         """Release the connection."""
         self._connection.close()
 
+    def _whole(self, query: str) -> int:
+        """Return the one whole number of a query, 0 for no row."""
+        for (value,) in self._rows(query):
+            try:
+                return int(value)
+            except (TypeError, ValueError) as error:
+                raise JournalError(f"journal {self._path} is damaged: {value!r} where a number belongs") from error
+        return 0
+
     def _rows(self, query: str, *values: Any) -> Iterator[Any]:
         try:
             yield from self._connection.execute(query, values)
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             raise JournalError(f"journal {self._path}: {error}") from error

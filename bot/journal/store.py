@@ -64,7 +64,7 @@ class SqliteJournal:
             self._writer = Writer(connection, timeout_s)
             self._files = ExitStack()
             self._files.callback(os.close, lock_fd)
-            for file in (self.reader, self._mark, self._emergency):
+            for file in (self._mark, self._emergency):
                 self._files.callback(file.close)
             undo.pop_all()
 
@@ -89,7 +89,7 @@ class SqliteJournal:
         held = self.reader.meta("mode")
         if held is not None and held != mode:
             raise ConfigError(f"this database was written in mode {held!r} and cannot be used in mode {mode!r}")
-        run = int(self.reader.meta("run") or 0) + 1
+        run = self.reader.run() + 1
         self._writer.submit(Job(_SET_META, [("mode", mode), ("run", str(run))]))
         self._mark.leased(run)
         return run
@@ -124,6 +124,7 @@ class SqliteJournal:
 
         While the disk hangs the folder stays locked until the process ends: the thread may still write to it.
         """
+        self.reader.close()  # first, so that the writer's is the last connection and leaves one file without a log
         try:
             self._writer.close()
         finally:

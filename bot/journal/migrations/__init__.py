@@ -39,6 +39,10 @@ SCHEMA = {
 """Columns of every table at HEAD; a test holds it equal to tables.py, which a start does not load."""
 
 
+UNREADABLE = (sqlite3.Error, UnicodeError)
+"""What reading a damaged file raises: names and messages in it need not be text."""
+
+
 def untouched(path: Path) -> sqlite3.Connection:
     """Return a connection that changes nothing, the write-ahead log included. May raise sqlite3.Error.
 
@@ -62,7 +66,7 @@ def revision(path: Path) -> str | None:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         finally:
             connection.close()
-    except sqlite3.Error as error:
+    except UNREADABLE as error:
         raise JournalError(f"journal {path}: {error}") from error
     return None if row is None else str(row[0])
 
@@ -87,7 +91,7 @@ def open_current(path: Path) -> None:
     engine = create_engine(URL.create("sqlite", database=str(path)), poolclass=NullPool)
     try:
         upgrade(engine)
-    except (SQLAlchemyError, sqlite3.Error, CommandError) as error:
+    except (SQLAlchemyError, *UNREADABLE, CommandError) as error:
         if copy is not None:
             copy.unlink()  # nothing was changed, and a start that is tried again must not fill the disk with copies
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
@@ -133,7 +137,7 @@ def _refuse_half(path: Path) -> None:
                     raise JournalError(f"journal {path} is half migrated: schema {HEAD} without {what}; put the copy made before the upgrade back")
         finally:
             connection.close()
-    except sqlite3.Error as error:
+    except UNREADABLE as error:
         raise JournalError(f"journal {path}: {error}") from error
 
 
@@ -159,7 +163,7 @@ def _backup(path: Path, found: str) -> Path:
         with draft.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(draft, copy)
-    except (sqlite3.Error, OSError) as error:
+    except (*UNREADABLE, OSError) as error:
         draft.unlink(missing_ok=True)
         raise JournalError(f"journal {path}: no copy before the upgrade, so nothing was changed: {error}") from error
     return copy
