@@ -13,6 +13,19 @@ from bot.backtest.result import Assumption, BreakEven
 from bot.config import Settings
 from bot.market.edge import break_even_bp
 
+DROPPED = {
+    "mixed_contracts": "a Chicago day on which two contracts interleave: its prices are of neither",
+    "between_mixed_days": "a day between two mixed ones: which contract it shows cannot be told",
+    "stray_contract": "single prints at another contract's level on a clean day",
+    "splice_day": "the row or day in which the file passes to the next contract",
+    "contract_unknown": "the file begins inside a roll: its first rows may be of either month",
+    "holiday_merged": "a session over a holiday: its close is the settlement of a later day (its open was used to fill)",
+    "no_settlement": "a day whose settlement instant is not known",
+    "no_perp_bar": "a settlement at which no perp bar ends: before, after or in a hole of the perp file",
+    "stable_unknown": "a signal without a stablecoin close of the last 48 h",
+    "outside_from_to": "a signal outside --from and --to",
+}
+"""What each reason in rows_rejected means."""
 CONFIGURED = "configuration, printed by `config show`"
 
 

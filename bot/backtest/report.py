@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bot.backtest.assumptions import DROPPED
 from bot.backtest.charts import label
 from bot.backtest.result import BacktestResult, Case
 from bot.backtest.trades import Look, Trade
@@ -59,7 +60,7 @@ def render(result: BacktestResult, looks: Sequence[Look]) -> str:
     if result.trades:
         drawn |= {"equity": lambda: charts.equity(result), "attribution": lambda: charts.attribution(result)}
     return environment.get_template("report.html.j2").render(
-        r=result, verdict=verdict(result), charts={name: draw() for name, draw in drawn.items()}, script=charts.script(),
+        r=result, verdict=verdict(result), charts={name: draw() for name, draw in drawn.items()}, script=charts.script(), dropped=DROPPED,
         label=label, break_even=break_even_rows(result), prices=list(dict.fromkeys(x.price_usd for x in result.break_even)),
     )  # fmt: skip
 
@@ -85,9 +86,7 @@ def show(result: BacktestResult, console: Console | None = None) -> None:
 
 def tables(r: BacktestResult) -> Iterator[Table]:
     """Yield what the report shows, as tables for a terminal."""
-    yield _table("Read and dropped", ("what", "rows"), [*((f"read {k}", f"{n:,}") for k, n in r.bars_read.items()),
-                 *((f"dropped: {_words(k)}", f"{n:,}") for k, n in r.rows_rejected.items()),
-                 *((_words(k), f"{n:,}") for k, n in r.bars_at_signals.items())])  # fmt: skip
+    yield _table("Read and dropped", ("what", "rows", "source"), _rows_read(r))
     yield _table("Why a signal opened nothing: first reason", ("reason", "signals"), [(k, f"{n:,}") for k, n in r.signals_by_reason.items()])
     yield _table("Refused by risk", ("rule", "times"), [(_words(k), f"{n:,}") for k, n in r.refusals.items()] or [("nothing was refused", "0")])
     yield _table(
@@ -117,6 +116,14 @@ def tables(r: BacktestResult) -> Iterator[Table]:
         [(lead, venue, fill, *(f"{cost:.1f} + {slip:.1f}" for cost, slip in cells)) for lead, venue, fill, cells in break_even_rows(r)],
     )  # fmt: skip
     yield _table("Assumptions", ("what", "value", "source"), [(a.what, a.value, a.source) for a in r.assumptions])
+
+
+def _rows_read(r: BacktestResult) -> list[tuple[str, str, str]]:
+    """Return (what, rows, file or meaning) of everything read, dropped and used."""
+    meant = {"signals": "instants at which both closes are of one moment", "obtainable": "signals with a next open of both legs to fill at"}
+    rows = [(f"read {_words(role)}", f"{n:,}", r.files[role]) for role, n in r.bars_read.items()]
+    rows += [(f"dropped: {_words(why)}", f"{n:,}", DROPPED.get(why, "")) for why, n in r.rows_rejected.items()]
+    return rows + [(name, f"{n:,}", meant[name]) for name, n in r.bars_at_signals.items()]
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from bot.backtest.formats import SECOND_NS
 from bot.backtest.play import Played
 from bot.backtest.trades import Look, Trade, direction_name
 from bot.journal.attribution import LINES
@@ -265,7 +266,7 @@ def case_of(played: Played, z_in: float, *, spread: float, delay: int, stable_sh
 
 def halves(played: Played) -> list[Half]:
     """Return the trades of the first and second half of the period, by the date of their decision."""
-    middle = played.from_ns + (played.to_ns - played.from_ns) // 2
+    middle = (played.from_ns + (played.to_ns - played.from_ns) // 2) // SECOND_NS * SECOND_NS
     found = []
     for name, a, b in (("first half", played.from_ns, middle), ("second half", middle, played.to_ns)):
         inside = [t for t in played.trades if a <= instant_ns(t.decided_at) < b]

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median, pstdev
 from typing import Any
 
+import jsonschema
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "backtest"))
@@ -25,6 +26,7 @@ from bar_files import (
     write_funding,
 )
 
+import bot
 from bot.backtest.contracts import chicago_date, split_contracts
 from bot.backtest.formats import DAY_NS, HOUR_NS, Bar, Series, SeriesKind, read_cme, read_perp
 from bot.cli import main
@@ -85,6 +87,7 @@ def test_from_files_to_a_trade(files: dict[str, Path], tmp_path: Path, capsys: p
     """The episode is traded once, the attribution sums, and the report is written."""
     path = tmp_path / "out.html"
     code, r, _ = run(capsys, arguments(files, "--report", str(path)))
+    jsonschema.validate(r, json.loads((Path(bot.__file__).parent / "schemas" / "backtest.json").read_text()))
     assert code == 0 and r["schema"] == "backtest/1" and r["mode"] == "backtest"
     assert r["pairs_opened"] == r["pairs_closed"] == len(r["trades"]) == 1 and r["trades"][0]["contract"] == "MBTG26"
     assert sum(r["attribution"].values()) + r["residual_usd"] == pytest.approx(r["pnl_usd"], abs=1e-6) and abs(r["residual_usd"]) < 1e-6
@@ -316,5 +319,15 @@ def test_settlements_of_2020_to_2026(capsys: pytest.CaptureFixture[str]) -> None
         first, last = spans[trade["contract"]]
         assert first <= trade["decided_at"] and trade["exited_at"] is not None and trade["exited_at"] <= last
         assert trade["decided_at"] < trade["entered_at"], "never filled at the settlement that made the signal"
+    split = split_contracts(read_cme(DATA / "cme" / "BTC_front_1d.csv.gz"), "BTC")
+    cme_open = {(s.contract, b.start_ns): b.open for s in split.segments for b in s.opens}
+    perp_open = {b.start_ns: b.open for b in read_perp(DATA / "perp" / "binance_BTCUSDT_1h.csv.gz").bars}
+    for trade in r["trades"]:
+        for when, side, cme, perp in (("entered_at", 1, "cme_entry", "perp_entry"), ("exited_at", -1, "cme_exit", "perp_exit")):
+            at = instant_ns(trade[when])
+            assert trade[cme] == cme_open[trade["contract"], at] + side * 10.0, "the contract's own open, two ticks worse"
+            assert trade[perp] == pytest.approx(perp_open[at] * (1 - side * 0.5e-4), abs=0.1)
+        gross = trade["coins"] * (trade["cme_exit"] - trade["cme_entry"] + trade["perp_entry"] - trade["perp_exit"])
+        assert gross + trade["attribution"]["fees"] + trade["attribution"]["funding"] == pytest.approx(trade["pnl_usd"], abs=0.01)
     assert sum(t["pnl_usd"] for t in r["trades"]) + r["attribution"]["stablecoin_wallet"] == pytest.approx(r["pnl_usd"], abs=0.01)
     assert [c["delay_bars"] for c in r["cases"]][:3] == [0, 1, 2] and r["open_at_end"] == 0

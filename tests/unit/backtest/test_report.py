@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import doctest
 import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import ModuleType
 
 import msgspec
 import pytest
 from bar_files import PRICE, cme_minutes, perp_series, segment, study, swing
 from rich.console import Console
 
-from bot.backtest import report
+from bot.backtest import align, charts, contracts, formats, report
+from bot.backtest import run as run_module
+from bot.backtest.assumptions import DROPPED
 from bot.backtest.formats import HOUR_NS, Series, SeriesKind
 from bot.backtest.play import Played
 from bot.backtest.result import BUCKETS_BP, BacktestResult, Case, best, halves, histogram, reasons, spread_of
@@ -51,6 +55,20 @@ def quiet() -> tuple[BacktestResult, Played]:
 def traded() -> tuple[BacktestResult, Played]:
     """A market with one episode."""
     return accounted(raised)
+
+
+@pytest.mark.parametrize("module", [formats, contracts, charts])
+def test_examples_in_the_docstrings_hold(module: ModuleType) -> None:
+    """The examples are run here: these modules are outside the folders whose doctests are collected."""
+    found = doctest.testmod(module)
+    assert found.attempted > 0 and found.failed == 0
+
+
+def test_every_reason_for_dropping_a_row_is_explained() -> None:
+    """A reader finds what a reason means beside its count."""
+    text = "".join(Path(m.__file__ or "").read_text() for m in (contracts, align, run_module))
+    used = set(re.findall(r'"([a-z]+_[a-z_]+)"', text)) & {*DROPPED, "mixed_contracts"}
+    assert used == set(DROPPED)
 
 
 def look(edge: float | None, z: float = 0.0, *, held: bool = False, why: str = "z") -> Look:
