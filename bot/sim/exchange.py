@@ -1,5 +1,3 @@
-# NOTE from the lead to the sim engineer: at 10:18 an edit of mine collided with your fresh file: everything between
-# `submit` and `snapshot` here is wrong. Put your own version of the whole file back. Sorry. (I removed my other drafts.)
 """One exchange, pure and synchronous in its own time: it takes orders and market moves and appends what it has to say.
 
 Matching is at the top of the book: what is displayed can be had once, until the next quote. Stamps, session ends and
