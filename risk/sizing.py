@@ -44,6 +44,19 @@ def by_volatility(x: Opening, limits: Limits) -> int:
     return int(limits.pair_lots_max * limits.volatility_reference_bp / sigma)
 
 
+def by_stable(x: Opening, limits: Limits) -> int:
+    """Return the lots whose hedge, with the equity there, stays within the stablecoin's share of NAV.
+
+    What other pairs hold or have sent is judged afterwards by counterparty.stable_cap, at the size this leaves.
+    """
+    terms, ratio = x.hedge.terms, float(x.intent.hedge_ratio)
+    if terms.settle == "USD" or terms.inverse or ratio == 0.0:
+        return limits.pair_lots_max
+    room_usd = limits.stable_cap_share * x.desk.nav_usd - x.desk.stable_exposure_usd
+    coins = abs(x.hedge.pair_qty) * float(terms.unit) + room_usd / (x.hedge.bid * x.stable.usd)
+    return max(0, int(coins / ratio / float(x.lead.terms.unit)))
+
+
 def depth(x: Opening, limits: Limits) -> Refusal | None:
     """Refuse unless both books show at least one lead lot on the side the opening takes (observed, limit: coins)."""
     one = float(x.lead.terms.unit)
@@ -74,5 +87,6 @@ CAPS = (
     (Rule.PAIR_CAP, by_cap),
     (Rule.VOLATILITY, by_volatility),
     (Rule.EXITABLE, by_exit),
+    (Rule.STABLE_CAP, by_stable),
 )
 """Rules that shrink instead of refusing."""

@@ -9,6 +9,9 @@ import msgspec
 from bot.model.instrument import Instrument
 
 ZERO = Decimal(0)
+BOOKED = Decimal("1e-12")
+"""Smallest amount a fill realises. An average cost may have endless digits; what is booked may not, or the sum of a silo
+would depend on the order in which desk, ledger and venue add it up."""
 
 
 class Position(msgspec.Struct):
@@ -62,7 +65,7 @@ def apply_fill(instrument: Instrument, position: Position, signed_qty: Decimal, 
         position.avg = _blend(instrument, held, position.avg, signed_qty, price)
     else:
         closed = signed_qty if abs(signed_qty) <= abs(held) else -held
-        realised = pnl(instrument, -closed, position.avg, price)
+        realised = pnl(instrument, -closed, position.avg, price).quantize(BOOKED)
         if abs(signed_qty) > abs(held):
             position.avg = price
         elif total == 0:

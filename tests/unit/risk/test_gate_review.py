@@ -118,7 +118,7 @@ def test_each_rule_is_monotone_alone(w: dict[str, Any], name: str, by: float) ->
 
 
 def test_refuses_first_by_the_literal_order() -> None:
-    """With everything wrong, mending the first complaint brings up the next of the tuple, to the end."""
+    """With everything wrong, mending the first complaint brings up the next: whatever the size, then sizes, then at size."""
     everything = dict(
         desk__halted=True, lead__venue_up=False, lead__bid=0.0, stable__usd=0.0, intent__hedge_ratio=2, desk__nav_usd=0.0, desk__edge_pairs=20,
         desk__edge_shortfall_bp=9.0, intent__min_premium_bp=900.0, lead__terms__expiry_ns=NOW, desk__orders_last_minute=500, hedge__funding_ts=0,
@@ -131,9 +131,8 @@ def test_refuses_first_by_the_literal_order() -> None:
         ("desk__edge_pairs", 0, Rule.EDGE_DECAY), ("intent__min_premium_bp", None, Rule.EDGE_GONE),
         ("lead__terms__expiry_ns", None, Rule.EXPIRY_STOP), ("desk__orders_last_minute", 0, Rule.ORDER_RATE),
         ("hedge__funding_ts", NOW, Rule.FUNDING_UNKNOWN), ("lead__asks", ((70_002.5, 100.0),), Rule.DEPTH),
-        ("lead__pair_coins", 0.0, Rule.NET_DELTA), ("desk__aggregate_coins", 0.0, Rule.POSITION_LIMIT),
+        ("desk__stable_exposure_usd", 0.0, Rule.STABLE_CAP), ("lead__pair_coins", 0.0, Rule.NET_DELTA), ("desk__aggregate_coins", 0.0, Rule.POSITION_LIMIT),
         ("funding_spent_usd", 0.0, Rule.FUNDING_BUDGET), ("lead_silo__equity", 600_000.0, Rule.VENUE_CAP),
-        ("desk__stable_exposure_usd", 0.0, Rule.STABLE_CAP),
     ]  # fmt: skip
     for field, good, rule in mend:
         verdict = gate.review(opening(**everything), LIMITS)

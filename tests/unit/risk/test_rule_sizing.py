@@ -66,3 +66,14 @@ def test_depth_of_one_lot_on_the_side_taken(direction: int) -> None:
     refusal = sizing.depth(opening(direction, **{f"hedge__{hedge}": ((70_000.0, 0.099),)}), LIMITS)
     assert refusal == Refusal(Rule.DEPTH, 0.099, 0.1)
     assert sizing.depth(opening(direction, **{f"lead__{lead}": ((70_000.0, 0.0),)}), LIMITS) == Refusal(Rule.DEPTH, 0.0, 0.1)
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_the_stablecoin_cap_shrinks_before_it_refuses(direction: int) -> None:
+    """Room for 1.05 coins of hedge is room for ten lots, more than are asked leave the size alone, and none is a refusal."""
+    bid = 69_999.5 + direction * 420.0
+    tight = {"desk__stable_exposure_usd": 800_000.0 - 1.05 * bid}
+    assert gate.review(opening(direction, **tight), LIMITS) == Approved(10, Rule.STABLE_CAP)
+    assert gate.review(opening(direction, lots=10, **tight), LIMITS) == Approved(10)
+    assert gate.review(opening(direction, desk__stable_exposure_usd=800_000.0), LIMITS) == Refusal(Rule.STABLE_CAP, 0.0, 20.0)
+    assert sizing.by_stable(inverse(direction, desk__stable_exposure_usd=9e9), LIMITS) == LIMITS.pair_lots_max
