@@ -167,8 +167,6 @@ class Runtime:
             if seen is not None:
                 self.pump()
                 self._take(seen)
-                if self._observer is not None and type(seen) is ev.MarkPrice:
-                    self._observer.marked(seen.ts)
         self.pump()
 
     def _bound(self, until_ns: int) -> int:
@@ -232,6 +230,8 @@ class Runtime:
         out = self.engine.step(event)
         if not observation or out is not NOTHING:
             self._commit(event, out)
+        elif type(event) is ev.MarkPrice and self._observer is not None:
+            self._observer.marked(event.ts)
 
     def _commit(self, event: ev.Event, out: Step) -> None:
         """Make one step durable, then let its commands leave."""
