@@ -9,7 +9,7 @@ import msgspec
 from bot.model.instrument import Instrument
 
 ZERO = Decimal(0)
-BOOKED = Decimal("1e-12")
+BOOKED = Decimal("1e-15")
 """Smallest amount a fill realises. An average cost may have endless digits; what is booked may not, or the sum of a silo
 would depend on the order in which desk, ledger and venue add it up."""
 
