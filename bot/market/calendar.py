@@ -25,10 +25,11 @@ from bot.market.holidays import (
     HOLIDAYS,
     LAST_DAY,
     LONG_SATURDAYS,
-    PRODUCTS,
     Effect,
+    Holiday,
     chicago_ns,
 )
+from bot.market.products import product
 from bot.market.settlement import REGULAR_CLOSE, business_day_after, closes_ns, is_business_day
 from bot.model.event import NEVER
 from bot.model.ids import InstrumentId
@@ -54,7 +55,7 @@ class State(StrEnum):
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """A half-open stretch of one state, UTC ns. reason: "" when open. trade_date: ISO date carried, "" outside the calendar."""
+    """A half-open stretch of one state, UTC ns. reason: "" when open. trade_date: ISO date carried, "" outside the calendar and before listing."""
 
     from_ns: int
     to_ns: int
@@ -67,30 +68,42 @@ Piece = tuple[time, State, str]
 """Beginning (Chicago time of day), state and reason; a piece lasts until the next one or midnight."""
 
 
-def _five_day(day: date) -> list[Piece]:
-    """Return the pieces of a day of the old week: Sunday 17:00 to Friday 16:00 with a stop 16:00-17:00."""
+def _five_day(day: date, spot_quoted: bool = False) -> list[Piece]:
+    """Return the pieces of a day of the five-day week: Sunday 17:00 to Friday 16:00 with a stop 16:00-17:00."""
     weekday, row = day.weekday(), HOLIDAYS.get(day)
     if weekday == _SATURDAY:
         return [(_MIDNIGHT, State.CLOSED, "weekend")]
+    evening = _evening(day, spot_quoted)
     if weekday == _SUNDAY:
-        return [(_MIDNIGHT, State.CLOSED, "weekend"), _evening(day)]
-    stop: list[Piece] = [(REGULAR_CLOSE, State.CLOSED, "daily stop"), _evening(day)]
+        return [(_MIDNIGHT, State.CLOSED, "weekend"), evening]
+    stop: list[Piece] = [(REGULAR_CLOSE, State.CLOSED, "daily stop"), evening]
     if weekday == _FRIDAY:
         stop = [(REGULAR_CLOSE, State.CLOSED, "weekend")]
-    if row is not None and row.effect is Effect.FULL:
-        return [(_MIDNIGHT, State.CLOSED, f"holiday: {row.name}"), stop[-1]]
+    shut = _shut(row, spot_quoted)
+    if shut:
+        return [(_MIDNIGHT, State.CLOSED, shut), stop[-1]]
     pieces: list[Piece] = [(_MIDNIGHT, State.OPEN, "")]
     if row is not None and row.closes is not None:
         pieces.append((row.closes, State.CLOSED, f"early close: {row.name}"))
     return pieces + stop
 
 
-def _evening(day: date) -> Piece:
-    """Return what follows 17:00: the session of the next day, unless that day is closed."""
-    row = HOLIDAYS.get(day + _DAY)
+def _shut(row: Holiday | None, spot_quoted: bool) -> str:
+    """Return why the whole session of a holiday does not trade, "" if it does.
+
+    Spot-quoted products were seen without a session on a holiday that others traded through: unknown there means closed.
+    """
     if row is not None and row.effect is Effect.FULL:
-        return _EVENING, State.CLOSED, f"holiday: {row.name}"
-    return _EVENING, State.OPEN, ""
+        return f"holiday: {row.name}"
+    if row is not None and row.effect is Effect.MERGED and spot_quoted:
+        return f"unknown: spot-quoted hours on {row.name} are not documented"
+    return ""
+
+
+def _evening(day: date, spot_quoted: bool) -> Piece:
+    """Return what follows 17:00: the session of the next day, unless that day is closed."""
+    shut = _shut(HOLIDAYS.get(day + _DAY), spot_quoted)
+    return (_EVENING, State.CLOSED, shut) if shut else (_EVENING, State.OPEN, "")
 
 
 def _all_week(day: date) -> list[Piece]:
@@ -111,7 +124,7 @@ def _all_week(day: date) -> list[Piece]:
 def _pieces(changes: date, day: date) -> list[Piece]:
     """Return the pieces of a day for a product whose five-day week ended on `changes`."""
     if day < changes:
-        return _five_day(day)
+        return _five_day(day, changes == date.max)
     if day > changes:
         return _all_week(day)
     first = (REGULAR_CLOSE, State.CLOSED, "change to trading around the clock")
@@ -159,15 +172,31 @@ _BEFORE = Interval(-NEVER, START_NS, State.CLOSED, "no calendar", "")
 _AFTER = Interval(END_NS, NEVER, State.CLOSED, "no calendar", "")
 
 
-def _from(changes: date, ts_ns: int) -> Iterator[Interval]:
+class _Week(msgspec.Struct, frozen=True):
+    """What of a product decides its states. changes: Friday its five-day week ended. opens_ns: its first opening, UTC ns."""
+
+    changes: date
+    opens_ns: int
+
+
+def _week_of(code: str) -> _Week:
+    found = product(code)
+    opens_ns = START_NS if found.first_day == FIRST_DAY + _DAY else chicago_ns(found.first_day - _DAY, _EVENING)
+    return _Week(found.week_ended, opens_ns)
+
+
+def _from(week: _Week, ts_ns: int) -> Iterator[Interval]:
     """Yield intervals in order from the one that holds `ts_ns` to the end of time, not yet merged."""
     if ts_ns < START_NS:
         yield _BEFORE
-    day = _chicago_date(max(ts_ns, START_NS)) if ts_ns < END_NS else LAST_DAY + _DAY
+    if ts_ns < week.opens_ns and START_NS < week.opens_ns:
+        yield Interval(START_NS, week.opens_ns, State.CLOSED, "not listed", "")
+    first_ns = max(ts_ns, week.opens_ns)
+    day = _chicago_date(first_ns) if first_ns < END_NS else LAST_DAY + _DAY
     while day <= LAST_DAY:
-        for interval in _day(changes, day):
-            if interval.to_ns > ts_ns:
-                yield interval
+        for interval in _day(week.changes, day):
+            if interval.to_ns > first_ns:
+                yield interval if interval.from_ns >= week.opens_ns else msgspec.structs.replace(interval, from_ns=week.opens_ns)
         day += _DAY
     yield _AFTER
 
@@ -188,22 +217,17 @@ def _merged(pieces: Iterator[Interval]) -> Iterator[Interval]:
     yield held
 
 
-def _week_of(product: str) -> date:
-    if product not in PRODUCTS:
-        raise ValueError(f"no CME calendar for product {product!r}; known are {', '.join(sorted(PRODUCTS))}")
-    return PRODUCTS[product]
+def intervals(code: str, from_ns: int, to_ns: int) -> list[Interval]:
+    """Return the states of product `code` over [from, to), UTC ns: contiguous, merged, cut at both ends.
 
-
-def intervals(product: str, from_ns: int, to_ns: int) -> list[Interval]:
-    """Return the states of `product` over [from, to), UTC ns: contiguous, merged, cut at both ends.
-
-    Outside 2017-12-17..2027-12-31 the market is closed, "no calendar". Raises ValueError for an unknown product.
+    Outside 2017-12-17..2027-12-31 the market is closed, "no calendar"; before a product's first session, "not listed".
+    Raises ValueError for an unknown product.
     """
-    changes = _week_of(product)
+    week = _week_of(code)
     found: list[Interval] = []
     if from_ns >= to_ns:
         return found
-    for interval in _merged(_from(changes, from_ns)):
+    for interval in _merged(_from(week, from_ns)):
         if interval.from_ns >= to_ns:
             break
         a, b = max(interval.from_ns, from_ns), min(interval.to_ns, to_ns)
@@ -214,18 +238,18 @@ def intervals(product: str, from_ns: int, to_ns: int) -> list[Interval]:
 class CmeCalendar:
     """The calendar of one product asked instant by instant; the last answer is kept, so a rising clock costs a comparison."""
 
-    __slots__ = ("_changes", "_held")
+    __slots__ = ("_held", "_week")
 
-    def __init__(self, product: str = "BTC") -> None:
+    def __init__(self, code: str = "BTC") -> None:
         """Raise ValueError for an unknown product."""
-        self._changes = _week_of(product)
+        self._week = _week_of(code)
         self._held = _BEFORE
 
     def at(self, now_ns: int) -> Interval:
         """Return the whole interval that holds `now_ns`, merged across midnights."""
         held = self._held
         if not held.from_ns <= now_ns < held.to_ns:
-            held = self._held = _whole(self._changes, now_ns)
+            held = self._held = _whole(self._week, now_ns)
         return held
 
     def next_open_ns(self, now_ns: int) -> int:
@@ -234,15 +258,15 @@ class CmeCalendar:
         while interval.state is not State.OPEN:
             if interval.to_ns >= NEVER:
                 return NEVER
-            interval = _whole(self._changes, interval.to_ns)
+            interval = _whole(self._week, interval.to_ns)
         return max(now_ns, interval.from_ns)
 
 
-def _whole(changes: date, ts_ns: int) -> Interval:
+def _whole(week: _Week, ts_ns: int) -> Interval:
     """Return the merged interval at an instant, with its true beginning."""
-    whole = next(_merged(_from(changes, ts_ns)))
+    whole = next(_merged(_from(week, ts_ns)))
     while whole.from_ns > START_NS:
-        before = next(_from(changes, whole.from_ns - 1))
+        before = next(_from(week, whole.from_ns - 1))
         if not _same(before, whole):
             break
         whole = msgspec.structs.replace(whole, from_ns=before.from_ns)
@@ -264,8 +288,8 @@ class DeskSessions(SessionSource):
             elif instrument.expiry_ns is None:
                 raise ValueError(f"future {key} has no expiry")
             else:
-                product = instrument.product or parse_contract(instrument.id)[0]
-                self._futures[key] = CmeCalendar(product), instrument.expiry_ns
+                code = instrument.product or parse_contract(instrument.id)[0]
+                self._futures[key] = CmeCalendar(code), instrument.expiry_ns
 
     def is_open(self, instrument: InstrumentId, now_ns: int) -> tuple[bool, int]:
         """Return whether it trades at `now_ns` and until when that answer holds. Raises KeyError for an unknown instrument."""

@@ -29,10 +29,6 @@ ALL_WEEK_REOPENING = time(16, 30)
 """Friday on which the five-day week ended at 16:00 and trading around the clock began at 16:30, once (rule filing 26-114) [V]."""
 
 
-PRODUCTS: dict[str, date] = dict.fromkeys(("BTC", "MBT", "ETH", "MET"), ALL_WEEK_DAY)
-"""Product codes and the Friday their five-day week ended; a product that keeps the old week (spot-quoted) has `date.max`."""
-
-
 class Effect(StrEnum):
     """What a holiday row does to its weekday."""
 
@@ -144,7 +140,7 @@ _ROWS = (
 
     _full("2021-01-01", _NEW_YEAR, "V", FILE),
     _noon("2021-01-18", _MLK), _noon("2021-02-15", _PRESIDENTS),
-    _full("2021-04-02", _GOOD_FRIDAY, "V", FILE + "; pandas_market_calendars has an 08:15 close"),
+    _full("2021-04-02", _GOOD_FRIDAY, "S", FILE + "; pandas_market_calendars and CME's own sheet, as quoted, have an 08:15 close"),
     _noon("2021-05-31", _MEMORIAL), _noon("2021-07-05", _JULY), _noon("2021-09-06", _LABOR), _noon("2021-11-25", _THANKS),
     _early("2021-11-26", "12:45", _THANKS_FRIDAY, "S", PMC),
     _full("2021-12-24", _XMAS, "V", FILE),
@@ -244,3 +240,29 @@ GAPS: tuple[Gap, ...] = (
     _unpublished("2027-12-23T12:15", "2027-12-26T17:00", "Christmas 2027"),
 )  # fmt: skip
 """Stretches without known trading. The unknown ones reach from the earliest close on record to the latest reopening, Sunday 17:00."""
+
+
+class Doubt(msgspec.Struct, frozen=True):
+    """What this calendar holds, what speaks against it, and how well that is known; kept so that nobody takes it for settled."""
+
+    days: str
+    held: str
+    against: str
+    status: str
+
+
+QUOTED = "a public repository quoting CME's trading-hours service, retrieved there 2026-09-12, read 2026-11"
+DOUBTS: tuple[Doubt, ...] = (
+    Doubt("early closes", "the day settles at its close", "CME publishes no settlement hour of its own for them", "U"),
+    Doubt("2025-11-28", "settles at 13:45, its close", "the settlement fits prices of 12:00-13:00 better; the outage had moved the close", "U"),
+    Doubt("3 July of 2018, 2019", "closes 12:15", "2023, 2024 and 2025 were regular days; the early years rest on one library", "S"),
+    Doubt("2025-07-04", "12:00 close under the trade date of 07-07", f"{QUOTED}: the close carried 07-04", "S"),
+    Doubt("2021-04-02 Good Friday", "no session: none in the daily file", f"08:15 close in a library and in CME's sheet: {QUOTED}", "S"),
+    Doubt("2024-12-24", "closes 12:15", f"12:45: {QUOTED}; 12:45 is also the hour of 2025", "S"),
+    Doubt("2024-11-28 Thanksgiving", "regular hours, trade date skipped", "one news summary has a 12:00 halt", "S"),
+    Doubt("2026-11-27, 2026-12-24", "closed from 12:15, hours unknown", f"around the clock without an early close: {QUOTED}; spot-quoted 13:45, 12:45", "U"),
+    Doubt("2026-12-25, 2027-01-01, 2027-03-26, 2027-12-24", "closed, hours unknown", f"trading goes on and the trade date skips: {QUOTED}", "U"),
+    Doubt("2026-11-26 and other Monday or Thursday holidays", "two-minute stop at 16:00", f"the 16:00 stop falls away: {QUOTED}", "S"),
+    Doubt("holidays of spot-quoted products", "closed, hours unknown", f"Labor Day 2026 had no session: {QUOTED}; other holidays not found", "U"),
+)  # fmt: skip
+"""Open questions of the calendar. Each is to be closed against the exchange's own page or the broker's trading hours before live use."""

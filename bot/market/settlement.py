@@ -13,7 +13,8 @@ from __future__ import annotations
 from datetime import date, time, timedelta
 from functools import lru_cache
 
-from bot.market.holidays import FIRST_DAY, HOLIDAYS, LAST_DAY, PRODUCTS, Effect, chicago_ns
+from bot.market.holidays import FIRST_DAY, HOLIDAYS, LAST_DAY, Effect, chicago_ns
+from bot.market.products import product
 
 REGULAR_CLOSE = time(16)
 SETTLES = time(15)
@@ -44,6 +45,18 @@ def business_day_after(day: date) -> date:
     return day
 
 
+def business_day_before(day: date, count: int = 1) -> date:
+    """Return the `count`-th business day earlier than `day`; count >= 0, and 0 is `day` itself.
+
+    >>> business_day_before(date(2026, 12, 24), 2).isoformat()
+    '2026-12-22'
+    """
+    while count > 0:
+        day -= _DAY
+        count -= is_business_day(day)
+    return day
+
+
 @lru_cache(maxsize=1024)
 def closes_ns(day: date) -> int:
     """Return when trading for business day `day` ends and the trade date rolls, UTC ns: 16:00 Chicago or the early close."""
@@ -68,20 +81,20 @@ def settlement_ns(root: str, trade_date: date) -> int | None:
     """Return the instant to which the settlement of `trade_date` belongs, UTC ns: 15:00 Chicago, or an earlier close.
 
     None on a day without settlement, and on a day whose close nobody has published (2026-11-27, 2026-12-24): an unknown
-    instant is not 15:00. Raises ValueError for an unknown product and for a date outside the calendar.
+    instant is not 15:00. None too for spot-quoted products, which settle to a marker whose hour is not known
+    (2026-11). Raises ValueError for an unknown product and for a date outside the calendar.
 
     >>> settlement_ns("MBT", date(2026, 1, 20)), settlement_ns("MBT", date(2026, 1, 19))
     (1768942800000000000, None)
     """
     _check(root, trade_date)
     row = HOLIDAYS.get(trade_date)
-    if not is_business_day(trade_date) or (row is not None and row.effect is Effect.UNKNOWN_CLOSE):
+    if not product(root).settles or not is_business_day(trade_date) or (row is not None and row.effect is Effect.UNKNOWN_CLOSE):
         return None
     return min(chicago_ns(trade_date, SETTLES), closes_ns(trade_date))
 
 
 def _check(root: str, day: date) -> None:
-    if root not in PRODUCTS:
-        raise ValueError(f"no CME calendar for product {root!r}; known are {', '.join(sorted(PRODUCTS))}")
+    product(root)
     if not FIRST_DAY <= day <= LAST_DAY:
         raise ValueError(f"no CME calendar for {day}; known are {FIRST_DAY} to {LAST_DAY}")

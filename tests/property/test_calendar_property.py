@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from itertools import pairwise
 
@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from bot.market.calendar import END_NS, START_NS, CmeCalendar, DeskSessions, Interval, State, intervals
 from bot.market.expiry import expiry_ns
+from bot.market.holidays import chicago_ns
+from bot.market.products import PRODUCTS as KNOWN
 from bot.market.settlement import is_business_day
 from bot.model.event import NEVER
 from bot.model.instrument import Instrument, Kind
@@ -31,8 +33,9 @@ SECONDS = st.one_of(st.integers(0, 86_399), st.integers(20 * 3_600, 24 * 3_600 -
 PARTS = st.sampled_from([0, 1, SECOND_NS - 1])
 INSTANTS = st.builds(lambda days, seconds, part: START_NS // DAY_NS * DAY_NS + ns(days, seconds, part), st.integers(-3, DAYS + 3), SECONDS, PARTS)
 LENGTHS = st.builds(lambda days, seconds, part: 1 + ns(days, seconds, part), st.integers(0, 40), SECONDS, PARTS)
-PRODUCTS = st.sampled_from(["BTC", "MBT", "ETH", "MET"])
+PRODUCTS = st.sampled_from(sorted(KNOWN))
 
+LISTED_NS = chicago_ns(KNOWN["MBT"].first_day - timedelta(days=1), time(17))
 FUTURE = Instrument(
     id="MBTX26", venue="cme", kind=Kind.FUTURE, base="BTC", unit=Decimal("0.1"), tick=Decimal(5), lot=Decimal(1),
     index_quote="USD", settle="USD", product="MBT", expiry_ns=expiry_ns(2026, 11),
@@ -56,12 +59,12 @@ def test_intervals_cover_the_range(product: str, from_ns: int, length: int) -> N
 
 
 @settings(max_examples=60, deadline=None)
-@given(INSTANTS, LENGTHS, st.lists(st.integers(0, 999_999), max_size=10))
-def test_at_agrees_with_intervals(from_ns: int, length: int, millionths: list[int]) -> None:
+@given(PRODUCTS, INSTANTS, LENGTHS, st.lists(st.integers(0, 999_999), max_size=10))
+def test_at_agrees_with_intervals(product: str, from_ns: int, length: int, millionths: list[int]) -> None:
     """Asked instant by instant, in any order, the calendar says what the range says: inside, at each boundary, 1 ns beside it."""
     to_ns = from_ns + length
-    found = intervals("BTC", from_ns, to_ns)
-    calendar = CmeCalendar()
+    found = intervals(product, from_ns, to_ns)
+    calendar = CmeCalendar(product)
     asked = {from_ns + share * length // 1_000_000 for share in millionths}
     for i in found:
         asked |= {t for t in (i.from_ns - 1, i.from_ns, i.from_ns + 1, i.to_ns - 1) if from_ns <= t < to_ns}
@@ -125,11 +128,37 @@ def test_the_desk_agrees_with_every_interval_of_the_calendar() -> None:
     """Over the whole calendar a future without end is open exactly in the open intervals, at both ends of each, until its end."""
     sessions = DeskSessions({FUTURE.id: msgspec.structs.replace(FUTURE, expiry_ns=NEVER)})
     shut = 0
-    for i in intervals("MBT", START_NS, END_NS):
+    for i in intervals("MBT", LISTED_NS, END_NS):
         is_open = i.state is State.OPEN
         first, last = sessions.is_open(FUTURE.id, i.from_ns), sessions.is_open(FUTURE.id, i.to_ns - 1)
         assert first == last and first[0] is is_open, i
         assert first[1] == i.to_ns if is_open else first[1] >= i.to_ns or first[1] == NEVER, i
         assert sessions.trade_date(i.from_ns)[0] == i.trade_date == sessions.trade_date(i.to_ns - 1)[0], i
         shut += not is_open
-    assert shut > 2_500
+    assert shut > 1_600
+
+
+def test_every_product_is_shut_until_it_is_listed_and_opens_then() -> None:
+    """Over the whole calendar: "not listed" until 17:00 of the evening before the first trade date, open from that instant."""
+    for code, known in KNOWN.items():
+        opens_ns = chicago_ns(known.first_day - timedelta(days=1), time(17))
+        calendar = CmeCalendar(code)
+        assert calendar.next_open_ns(0) == opens_ns, code
+        before, now = calendar.at(opens_ns - 1), calendar.at(opens_ns)
+        assert before.state is State.CLOSED and before.reason == ("weekend" if code == "BTC" else "not listed"), code
+        assert (now.state, now.from_ns, now.trade_date) == (State.OPEN, opens_ns, known.first_day.isoformat()), code
+
+
+@settings(max_examples=150, deadline=None)
+@given(PRODUCTS, INSTANTS)
+def test_products_of_one_week_agree_once_listed(code: str, ts_ns: int) -> None:
+    """A product that left the five-day week does as BTC does; a spot-quoted one is never open while BTC is shut, but for the change itself."""
+    known = KNOWN[code]
+    mine, bitcoin = CmeCalendar(code).at(ts_ns), CmeCalendar("BTC").at(ts_ns)
+    if mine.reason == "not listed":
+        return
+    if known.spot_quoted:
+        assert mine.state is State.CLOSED or bitcoin.state is State.OPEN or bitcoin.reason.startswith("change"), ts_ns
+        assert mine.trade_date == bitcoin.trade_date
+    else:
+        assert same(mine, bitcoin)

@@ -13,7 +13,7 @@ import pytest
 
 from bot.market.calendar import END_NS, START_NS, CmeCalendar, DeskSessions, State, intervals
 from bot.market.expiry import expiry_ns
-from bot.market.holidays import CHICAGO, GAPS, HOLIDAYS, Effect, chicago_ns
+from bot.market.holidays import CHICAGO, DOUBTS, GAPS, HOLIDAYS, Effect, chicago_ns
 from bot.model.event import NEVER
 from bot.model.instrument import Instrument, Kind
 
@@ -155,6 +155,48 @@ def test_state_and_trade_date_at(when: str, state: str, reason: str, trade_date:
     assert found.reason.startswith(reason) and bool(found.reason) is (state != "open")
 
 
+# (product, instant, state, beginning of the reason, trade date)
+OTHERS = [
+    ("QBTC", "2025-06-29T16:59:59", "closed", "not listed", ""),
+    ("QBTC", "2025-06-29T17:00", "open", "", "2025-06-30"),
+    ("QSOL", "2025-12-14T17:00", "open", "", "2025-12-15"),
+    ("QETH", "2026-05-29T15:59:59", "open", "", "2026-05-29"),
+    ("QETH", "2026-05-29T16:30", "closed", "weekend", "2026-06-01"),
+    ("QBTC", "2026-06-06T12:00", "closed", "weekend", "2026-06-08"),
+    ("QBTC", "2026-06-07T16:59:59", "closed", "weekend", "2026-06-08"),
+    ("QBTC", "2026-06-07T17:00", "open", "", "2026-06-08"),
+    ("QXRP", "2026-06-08T16:02", "closed", "daily stop", "2026-06-09"),
+    ("QXRP", "2026-06-08T17:00", "open", "", "2026-06-09"),
+    ("QBTC", "2026-09-06T17:00", "closed", "unknown: spot-quoted", "2026-09-08"),
+    ("QBTC", "2026-09-07T12:00", "closed", "unknown: spot-quoted", "2026-09-08"),
+    ("QBTC", "2026-09-07T17:00", "open", "", "2026-09-08"),
+    ("QBTC", "2026-11-27T12:15", "closed", "unknown", "2026-11-30"),
+    ("QBTC", "2026-11-28T12:00", "closed", "weekend", "2026-11-30"),
+    ("SOL", "2025-03-16T16:59:59", "closed", "not listed", ""),
+    ("MSL", "2025-03-16T17:00", "open", "", "2025-03-17"),
+    ("XRP", "2026-06-06T02:00", "closed", "Saturday", "2026-06-08"),
+    ("MXP", "2026-06-06T12:00", "open", "", "2026-06-08"),
+    ("BFF", "2024-09-27T12:00", "closed", "not listed", ""),
+    ("BFF", "2026-06-02T16:01", "pre_open", "daily stop", "2026-06-03"),
+    ("ADA", "2026-02-06T12:00", "closed", "not listed", ""),
+    ("LINK-MICRO", "2026-02-09T12:00", "open", "", "2026-02-09"),
+    ("AVAX", "2026-05-05T12:00", "closed", "not listed", ""),
+    ("SUI", "2026-06-02T16:02", "open", "", "2026-06-03"),
+    ("ETH", "2021-02-07T17:00", "open", "", "2021-02-08"),
+    ("MET", "2021-12-03T12:00", "closed", "not listed", ""),
+    ("MBT", "2017-12-16T12:00", "closed", "no calendar", ""),
+    ("MBT", "2028-01-01T12:00", "closed", "no calendar", ""),
+]
+
+
+@pytest.mark.parametrize(("code", "when", "state", "reason", "trade_date"), OTHERS)
+def test_other_products_keep_their_own_week_and_start(code: str, when: str, state: str, reason: str, trade_date: str) -> None:
+    """Spot-quoted products stay on five days and shut where their hours are unknown; nothing trades before it is listed."""
+    found = CmeCalendar(code).at(at(when))
+    assert (found.state, found.trade_date) == (state, trade_date)
+    assert found.reason.startswith(reason) and bool(found.reason) is (state != "open")
+
+
 # (Sunday of the change, UTC hour of the Friday 16:00 close before it, of the Monday 16:00 close after it)
 CLOCK_CHANGES = [
     *((day, 22, 21) for day in ("2018-03-11", "2019-03-10", "2020-03-08", "2021-03-14", "2022-03-13", "2023-03-12", "2024-03-10",
@@ -217,7 +259,7 @@ def test_an_empty_range_has_no_intervals() -> None:
     assert intervals("BTC", at("2026-06-02T12:00"), at("2026-06-02T12:00")) == []
 
 
-@pytest.mark.parametrize("product", ["QBTC", "mbt", ""])
+@pytest.mark.parametrize("product", ["QDOW", "mbt", ""])
 def test_an_unknown_product_is_refused_by_name(product: str) -> None:
     """No calendar is guessed for a product that has no row."""
     with pytest.raises(ValueError, match=repr(product)):
@@ -308,8 +350,8 @@ def test_a_closure_that_outlasts_the_contract_has_no_reopening() -> None:
 
 def test_instruments_without_calendar_or_expiry_are_refused() -> None:
     """A future of an unknown product, one without an expiry, and an unknown instrument are errors, not open markets."""
-    with pytest.raises(ValueError, match="QBTC"):
-        DeskSessions({"QBTCM27": instrument("QBTCM27", Kind.FUTURE, "QBTC", NEVER)})
+    with pytest.raises(ValueError, match="QDOW"):
+        DeskSessions({"QDOWM27": instrument("QDOWM27", Kind.FUTURE, "QDOW", NEVER)})
     with pytest.raises(ValueError, match="MBTX26"):
         DeskSessions({"MBTX26": instrument("MBTX26", Kind.FUTURE, "MBT")})
     with pytest.raises(KeyError):
@@ -341,6 +383,15 @@ def test_every_unknown_day_is_inside_an_unknown_gap() -> None:
             found = CmeCalendar().at(chicago_ns(row.day, time(13)))
             assert found.state is State.CLOSED and found.reason.startswith("unknown: "), row
     assert all(gap.from_ns < gap.to_ns for gap in GAPS) and list(GAPS) == sorted(GAPS, key=lambda gap: gap.from_ns)
+
+
+def test_every_known_doubt_is_on_record() -> None:
+    """What a colleague doubted stays visible, none of it called verified, and the rows concerned are not either."""
+    told = " ".join(f"{d.days}: {d.held}" for d in DOUBTS)
+    for what in ("early closes", "2025-11-28", "3 July", "Good Friday", "2024-12-24", "Thanksgiving", "2026-12-25", "spot-quoted"):
+        assert what in told
+    assert all(d.status in "SU" and d.against for d in DOUBTS)
+    assert all(HOLIDAYS[date.fromisoformat(day)].status in "SU" for day in ("2021-04-02", "2024-12-24", "2024-11-28", "2018-07-03", "2026-12-25"))
 
 
 # -- price files as witnesses -----------------------------------------------------------------------------

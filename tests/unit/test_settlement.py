@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.market.holidays import HOLIDAYS, Effect, chicago_ns
-from bot.market.settlement import business_day_after, closes_ns, is_business_day, settlement_date, settlement_ns
+from bot.market.settlement import business_day_after, business_day_before, closes_ns, is_business_day, settlement_date, settlement_ns
 
 CME_FILES = Path(__file__).parents[2] / "../shared/data/cme"
 
@@ -68,6 +68,19 @@ def test_days_without_a_known_settlement(day: str) -> None:
     assert settlement_ns("BTC", date.fromisoformat(day)) is None
 
 
+def test_spot_quoted_products_have_no_known_settlement_instant() -> None:
+    """They settle to a marker of an hour nobody read: unknown, not 15:00; the weekly settles like the monthlies."""
+    assert settlement_ns("QBTC", date(2026, 1, 20)) is None
+    assert settlement_ns("BFF", date(2026, 1, 20)) == settlement_ns("BTC", date(2026, 1, 20))
+
+
+def test_business_days_count_backwards_over_holidays() -> None:
+    """Weekends and holidays do not count; no step leaves the day where it is."""
+    assert business_day_before(date(2026, 11, 27), 2) == date(2026, 11, 24)
+    assert business_day_before(date(2026, 6, 22)) == date(2026, 6, 18)
+    assert business_day_before(date(2026, 6, 20), 0) == date(2026, 6, 20)
+
+
 def test_an_unpublished_close_is_still_a_business_day() -> None:
     """Only the instant is unknown: trades before it carry that date."""
     assert is_business_day(date(2026, 12, 24)) and business_day_after(date(2026, 12, 23)) == date(2026, 12, 24)
@@ -76,8 +89,8 @@ def test_an_unpublished_close_is_still_a_business_day() -> None:
 def test_unknown_products_and_dates_are_refused() -> None:
     """The error names the product or the date."""
     for ask in (settlement_date, settlement_ns):
-        with pytest.raises(ValueError, match="'XRP'"):
-            ask("XRP", date(2026, 1, 20))
+        with pytest.raises(ValueError, match="'DOGE'"):
+            ask("DOGE", date(2026, 1, 20))
         for day in (date(2017, 12, 16), date(2028, 1, 1)):
             with pytest.raises(ValueError, match=str(day)):
                 ask("BTC", day)
