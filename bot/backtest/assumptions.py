@@ -41,6 +41,8 @@ def break_even(settings: Settings, prices: Sequence[float]) -> list[BreakEven]:
         for code, perp in settings.perps.items():
             if future.base != base or perp.base != base or perp.inverse:
                 continue
+            if future.unit is None or future.tick is None or future.fee_per_lot is None:
+                continue  # not tradable: a term of it is not known
             for price in dict.fromkeys(prices):
                 tick = float(future.tick) * costs.spread_multiple
                 half, slippage = costs.lead_half_spread_ticks * tick, 2.0 * costs.lead_slippage_ticks * tick / price * 1e4

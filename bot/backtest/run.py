@@ -148,6 +148,8 @@ def _require_grid(cme: Series, root: str, settings: Settings) -> None:
     product = settings.futures.get(root)
     if product is None:
         raise ConfigError(f"market.lead: {root} is no product of the configuration")
+    if product.tick is None:
+        raise ConfigError(f"market.lead: {root} is not tradable: {settings.catalogue.untradable(root)}")
     tick = float(product.tick)
     off = [bar for bar in cme.bars if abs(bar.close / tick - round(bar.close / tick)) > 0.01]
     if len(off) > (1.0 - ON_GRID) * len(cme.bars):
