@@ -253,21 +253,21 @@ def resume(reason: str, confirm: str | None, json_out: bool) -> int:
 
 
 @cli.command()
-@click.option("--symbol", required=True, help="Product or contract: BTC, MBT, ETH, MET, MBTX26.")
+@click.option("--symbol", required=True, help="Product or contract: MBT, XRP, QBTC, MBTX26, BFFX2627.")
 @click.option("--from", "from_ns", type=_Instant(), required=True)
 @click.option("--to", "to_ns", type=_Instant(), required=True)
 @as_json
 def sessions(symbol: str, from_ns: int, to_ns: int, json_out: bool) -> int:
-    """List when CME trades a product, in UTC, half-open."""
+    """List when CME trades a product, in UTC, half-open, and what expires meanwhile."""
     if from_ns >= to_ns:
         raise click.UsageError("--from must be before --to")
-    from bot.desk.sessions import listing
+    from bot.desk.sessions import expiries, listing
 
     try:
-        rows = listing(symbol, from_ns, to_ns)
+        rows, ends = listing(symbol, from_ns, to_ns), expiries(symbol, from_ns, to_ns)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    emit("sessions", {"intervals": rows}, json_out)
+    emit("sessions", {"intervals": rows, "expiries": ends}, json_out)
     return OK
 
 

@@ -97,6 +97,12 @@ def _kill(r: dict[str, Any]) -> Iterable[str]:
 def _sessions(r: dict[str, Any]) -> Iterable[str]:
     for x in r["intervals"]:
         yield f"{x['from']}  {x['to']}  {x['state']:<9} {x['trade_date'] or '-':<10}  {x['reason']}".rstrip()
+    for e in r["expiries"]:
+        disputed = f" (or {e['disputed']}: disputed)" if e["disputed"] else ""
+        yield f"{e['contract']} ends {e['expires']}, last trading day {e['last_trading_day']}{disputed}, rule {e['status']}"
+        yield f"  fixed {e['fixing_from']}..{e['fixing_to']} ({e['fixing_in']})" + (
+            f", roll {e['roll_from']}..{e['roll_to']}, relief fades {e['relief_fades']}" if e["roll_from"] else ""
+        )
 
 
 def _settings(r: dict[str, Any]) -> Iterable[str]:

@@ -10,7 +10,7 @@ in a pre-open already has the date it will trade under. What is not published is
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from functools import lru_cache
 
@@ -19,7 +19,6 @@ import msgspec
 from bot.market.expiry import parse_contract
 from bot.market.holidays import (
     ALL_WEEK_REOPENING,
-    CHICAGO,
     FIRST_DAY,
     GAPS,
     HOLIDAYS,
@@ -27,6 +26,7 @@ from bot.market.holidays import (
     LONG_SATURDAYS,
     Effect,
     Holiday,
+    chicago_date,
     chicago_ns,
 )
 from bot.market.products import product
@@ -36,7 +36,6 @@ from bot.model.ids import InstrumentId
 from bot.model.instrument import Instrument, Kind
 from bot.model.ports import SessionSource
 
-_SECOND_NS = 1_000_000_000
 _DAY = timedelta(days=1)
 _MIDNIGHT = time(0)
 _EVENING = time(17)
@@ -164,10 +163,6 @@ def _cut(from_ns: int, to_ns: int) -> Iterator[tuple[int, int, str]]:
         yield at, to_ns, ""
 
 
-def _chicago_date(ts_ns: int) -> date:
-    return datetime.fromtimestamp(ts_ns // _SECOND_NS, UTC).astimezone(CHICAGO).date()
-
-
 _BEFORE = Interval(-NEVER, START_NS, State.CLOSED, "no calendar", "")
 _AFTER = Interval(END_NS, NEVER, State.CLOSED, "no calendar", "")
 
@@ -192,7 +187,7 @@ def _from(week: _Week, ts_ns: int) -> Iterator[Interval]:
     if ts_ns < week.opens_ns and START_NS < week.opens_ns:
         yield Interval(START_NS, week.opens_ns, State.CLOSED, "not listed", "")
     first_ns = max(ts_ns, week.opens_ns)
-    day = _chicago_date(first_ns) if first_ns < END_NS else LAST_DAY + _DAY
+    day = chicago_date(first_ns) if first_ns < END_NS else LAST_DAY + _DAY
     while day <= LAST_DAY:
         for interval in _day(week.changes, day):
             if interval.to_ns > first_ns:
@@ -308,5 +303,5 @@ class DeskSessions(SessionSource):
         """Return CME's trade date at `now_ns` and when it rolls; "" outside the calendar."""
         if not START_NS <= now_ns < END_NS:
             return "", START_NS if now_ns < START_NS else NEVER
-        label = _label(_chicago_date(now_ns), now_ns)
+        label = _label(chicago_date(now_ns), now_ns)
         return label.isoformat(), min(closes_ns(label), END_NS)

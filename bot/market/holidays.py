@@ -219,6 +219,11 @@ def chicago_ns(day: date, at: time) -> int:
     return int(moment.timestamp()) * 1_000_000_000 + at.microsecond * 1_000
 
 
+def chicago_date(ts_ns: int) -> date:
+    """Return the Chicago date of an instant, UTC ns."""
+    return datetime.fromtimestamp(ts_ns // 1_000_000_000, UTC).astimezone(CHICAGO).date()
+
+
 def _gap(start: str, end: str, reason: str, status: str, source: str) -> Gap:
     bounds = [datetime.fromisoformat(text) for text in (start, end)]
     from_ns, to_ns = (chicago_ns(at.date(), at.time()) for at in bounds)

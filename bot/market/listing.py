@@ -7,7 +7,7 @@ use; where two wordings of the rule differ, the other day is carried as `dispute
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 
 import msgspec
 
@@ -23,7 +23,7 @@ from bot.market.expiry import (
     weekly_last_day,
     weekly_symbol,
 )
-from bot.market.holidays import FIRST_DAY, LAST_DAY
+from bot.market.holidays import FIRST_DAY, LAST_DAY, chicago_ns
 from bot.market.products import Cycle, Fixing, Product, product
 from bot.market.settlement import business_day_before, is_business_day
 
@@ -137,13 +137,25 @@ def _months(found: Product, day: date) -> Iterator[tuple[int, int]]:
         yield from [m for m in ahead[6:] if m[1] % 3 == 0][:4]
 
 
-def roll_window(contract: Contract) -> RollWindow:
-    """Return when a position in `contract` is better rolled than kept.
+def listed_from_ns(contract: Contract) -> int | None:
+    """Return when a weekly begins to trade, UTC ns: Thursday 17:00 Chicago, fifteen days before its Friday. None for months.
+
+    When a month was first listed follows from an expiry in the past and from rules that have changed: not known.
+    """
+    if product(contract.root).cycle is not Cycle.FRIDAYS:
+        return None
+    return chicago_ns(parse_weekly(contract.symbol)[1] - 2 * _WEEK - timedelta(days=1), time(17))
+
+
+def roll_window(contract: Contract) -> RollWindow | None:
+    """Return when a position in `contract` is better rolled than kept; None for a weekly, which lives too short for it.
 
     >>> window = roll_window(contract_of("MBTX26"))
     >>> window.opens.isoformat(), window.closes.isoformat(), window.relief_fades.isoformat()
     ('2026-11-16', '2026-11-19', '2026-11-24')
     """
+    if product(contract.root).cycle is Cycle.FRIDAYS:
+        return None
     first, last = (business_day_before(contract.last_day, n) for n in ROLL_DAYS)
     return RollWindow(first, last, business_day_before(contract.last_day, RELIEF_GONE_DAYS - 1))
 

@@ -20,7 +20,7 @@ from bot.market.expiry import (
     weekly_last_day,
 )
 from bot.market.fixing import delta_left, fixing_price, partitions
-from bot.market.listing import contract_of, decoupled, listed, month_contract, roll_window, week_contract
+from bot.market.listing import contract_of, decoupled, listed, listed_from_ns, month_contract, roll_window, week_contract
 from bot.market.products import FACTS, PRODUCTS, Cycle
 from bot.market.settlement import is_business_day
 
@@ -177,6 +177,19 @@ def test_every_listed_contract_has_a_future_and_the_nearest_comes_first() -> Non
         day += timedelta(days=9)
 
 
+def test_a_weekly_is_listed_from_the_thursday_evening_its_first_trade_date_begins() -> None:
+    """The instant it begins to trade and the trade dates it is listed on agree, holiday weeks included; months have none."""
+    friday = date(2026, 10, 2)
+    while friday < date(2027, 12, 1):
+        contract = week_contract("BFF", friday)
+        starts = datetime.fromtimestamp((listed_from_ns(contract) or 0) / 1e9, UTC).astimezone(ZoneInfo("America/New_York"))
+        assert (starts.weekday(), starts.hour) == (3, 18)
+        first = starts.date() + timedelta(days=1)
+        assert contract in listed("BFF", first) and contract not in listed("BFF", starts.date()), friday
+        friday += timedelta(days=7)
+    assert listed_from_ns(contract_of("MBTX26")) is None
+
+
 def test_listing_outside_the_calendar_is_refused() -> None:
     """No rule is stretched beyond the years that are known."""
     with pytest.raises(ValueError, match="2028-01-03"):
@@ -189,6 +202,7 @@ def test_rolls_end_before_spread_relief_fades() -> None:
     """Eight to five business days before the last one, holidays not counted; relief goes in thirds of 10, 20, 30 % at the end."""
     december = contract_of("MBTZ26")
     window = roll_window(december)
+    assert window is not None and roll_window(contract_of("BFFX2627")) is None
     assert (window.opens, window.closes, window.relief_fades) == (date(2026, 12, 14), date(2026, 12, 17), date(2026, 12, 22))
     shares = [decoupled(december, date(2026, 12, d)) for d in (17, 21, 22, 23, 24, 28)]
     assert shares == [0.0, 0.0, 0.1, 0.2, 0.3, 0.3]
@@ -196,6 +210,7 @@ def test_rolls_end_before_spread_relief_fades() -> None:
         if known.cycle is not Cycle.FRIDAYS:
             for c in listed(root, date(2026, 11, 24)):
                 w = roll_window(c)
+                assert w is not None
                 assert w.opens < w.closes < w.relief_fades < c.last_day
                 assert decoupled(c, w.closes) == 0.0 < decoupled(c, w.relief_fades)
 
