@@ -135,6 +135,13 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
         told = "; ".join(f"{name} is unknown ({product.terms.get(name, _NO_SOURCE)})" for name in missing)
         return f"{told}; take it from the broker's contract details" if told else ""
 
+    def spread_tick(self, root: str) -> Decimal:
+        """Return the tick of calendar spreads in future `root`, USD per coin. ConfigError where nobody knows it: never the outright's."""
+        tick = _named(self.futures, "futures", root).spread_tick
+        if tick is None:
+            raise ConfigError(f"futures.{root}.spread_tick is unknown: a calendar spread in {root} cannot be priced")
+        return tick
+
     def terms(self, code: str) -> tuple[Term, ...]:
         """Return every term of a future or perp with its status, a future's calendar facts too. ConfigError for an unknown code."""
         if code in self.perps:

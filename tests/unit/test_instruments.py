@@ -98,6 +98,13 @@ def test_unknown_terms_refuse_every_contract_and_say_why(code: str) -> None:
             ask()
 
 
+def test_a_calendar_spread_has_its_own_tick_or_none() -> None:
+    """The finer tick of spreads where it is known; elsewhere an error, not the outright's tick."""
+    assert [CATALOGUE.spread_tick(code) for code in ("BTC", "MBT", "XRP")] == [Decimal(1), Decimal(1), Decimal("0.0001")]
+    with pytest.raises(ConfigError, match="futures.ETH.spread_tick is unknown"):
+        CATALOGUE.spread_tick("ETH")
+
+
 def test_a_term_given_by_the_operator_makes_paper_possible_but_not_verified() -> None:
     """Values from the broker's contract details are set like any other; the mark stays until somebody states the source."""
     catalogue = packaged("futures.AVAX.unit=500", "futures.AVAX.tick=0.01", "futures.AVAX.fee_per_lot=9.5")
