@@ -161,8 +161,11 @@ class Tally:
         ob = self.engine.ob
         order = ob.orders.get(fill.client_id)
         self._wallet(fill.venue, fill.fee_currency, -float(fill.fee))
-        if order is None:
-            return  # nobody's order: it stays in `unallocated` until an Allocated event gives it to a pair
+        if order is None:  # it stays in `unallocated` until an Allocated event gives it to a pair; its fee is the pair's now
+            owners = [p for p in self.pairs.values() if fill.instrument in (p.window.lead_terms.id, p.window.hedge_terms.id)]
+            if len(owners) == 1:
+                owners[0].lines.fee(float(fill.fee), fill.fee_currency, owners[0].marks(ob.now, self.carry))
+            return
         pair = self.pairs[order.spec.pair]
         pair.lines.fee(float(fill.fee), fill.fee_currency, pair.marks(ob.now, self.carry))
         is_lead = fill.instrument == pair.window.lead_terms.id

@@ -308,6 +308,8 @@ class Engine:
         spec = order_spec(ob, window, action)
         others = tuple(s for s in (ob.orders[c].spec for c in ob.live) if s.instrument == terms.id and s.side is not spec.side)
         refusal = flow.collar(spec, terms, book.bid, book.ask, others, action.opening, len(self.desk.sent), self.limits)
+        if refusal is None and action.opening:
+            refusal = self._still_approved(loop, action)
         if refusal is not None:
             if now - loop.refused_ns >= REFUSAL_HOLD_NS:
                 loop.refused_ns = now
@@ -321,6 +323,18 @@ class Engine:
         if action.opening:
             self.desk.openings.append(now)
         self._commands.append(Submit(spec, action.opening))
+
+    def _still_approved(self, loop: PairLoop, ask: Ask) -> Refusal | None:
+        """Judge a clip again as it leaves: prices have moved since its target was approved."""
+        pair, intent = loop.state, loop.state.intent
+        if intent is None:
+            return None
+        wish = msgspec.structs.replace(intent, target_lead=pair.lead.qty + ask.qty * ask.side.sign)
+        verdict = gate.review(assess.opening(self.ob, pair, loop.window, self.desk, wish), self.limits)
+        if isinstance(verdict, Refusal):
+            return verdict
+        short = abs(wish.target_lead) - verdict.lots
+        return Refusal(verdict.shrunk_by or Rule.ZERO_SIZE, float(abs(wish.target_lead)), float(verdict.lots)) if short > 0 else None
 
     def _next_due(self) -> int:
         """Return the earliest time at which something must be done without a new event."""
