@@ -25,7 +25,7 @@ LONGER: dict[str, int] = {
     # Ratchet: what is longer than the rule, and how long it may be. Only ever shorten this list.
     "bot/checks.py": 450, "bot/engine/fold.py": 410, "bot/model/event.py": 410,
 }  # fmt: skip
-MORE_METHODS = {"SimVenue": 21}
+MORE_METHODS = {"Checks": 22, "SimVenue": 21}
 PROVIDED_BY = {"sqlalchemy": "SQLAlchemy"}
 USED_BY_NAME = {"tzdata"}
 """Needed without an import: zoneinfo reads it where the system has no zone files."""
