@@ -44,6 +44,7 @@ class Played(msgspec.Struct, kw_only=True):
     """Outcome of one pass. idle_usd: what the stablecoin did to the purse between two contracts' desks.
 
     mismatches: contracts at whose end a venue's own statement differed from the desk's record of it.
+    curve: (UTC ns, USD that the trades have made, one that is on at mid) at the start of every trade date.
     """
 
     scores: list[Score]
@@ -55,6 +56,7 @@ class Played(msgspec.Struct, kw_only=True):
     from_ns: int
     to_ns: int
     journal_sha256: str
+    curve: list[tuple[int, float]] = []
 
 
 class Study(msgspec.Struct, frozen=True):
@@ -154,10 +156,12 @@ class _Contract:
 
     def run(self) -> None:
         """Drive the contract from its first instant until it has gone."""
+        before = sum(t.pnl_usd for t in self.played.trades)
         self.runtime.start(ev.RunStarted(ts=self.track.from_ns, run=self.number, mode=MODE, cash=self.purse))
         self.runtime.drive(self.source, self.track.gone_ns + 10 * SECOND_NS)
         self.runtime.stop()
         self.log.finish()
+        self.played.curve += [(ts, before + usd) for ts, usd in self.log.curve]
         self.played.mismatches += not self._agrees()
         if self.last is not None:
             self.played.idle_usd += self.log.tally.equity_start - assess.nav_usd(self.last.engine.ob, self.last.engine.desk)

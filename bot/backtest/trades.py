@@ -7,6 +7,7 @@ cuts its attribution into trades, from the first fill of a pair to flat.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from decimal import Decimal
 from typing import Any
 
@@ -137,10 +138,14 @@ class _Open:
 
 
 class TradeLog:
-    """Observer of one contract's run (bot.runtime.Observer): keeps the tally, and finds trades in it."""
+    """Observer of one contract's run (bot.runtime.Observer): keeps the tally, and finds trades in it.
+
+    curve: (UTC ns, USD that the trades have made, one that is on at mid) at the start of every trade date.
+    """
 
     def __init__(self, tally: Tally, trades: list[Trade]) -> None:
         self.tally = tally
+        self.curve: list[tuple[int, float]] = []
         self.trades = trades
         self.pair: PairTally = next(iter(tally.pairs.values()))
         self.state: PairState = self.pair.state
@@ -162,6 +167,8 @@ class TradeLog:
                     self._decided = (seen.ts, seen.intent)
                 elif self._open is not None:
                     self._open.exit_reason = seen.intent.reason
+            elif isinstance(seen, ev.DayStarted):
+                self.curve.append((seen.ts, self._made()))
             elif isinstance(seen, ev.StopTripped) and self._open is not None:
                 self._open.exit_reason = f"stop {seen.rule}: {seen.observed:.4g} against {seen.limit:.4g}"
         if self.state.flat:
@@ -178,6 +185,14 @@ class TradeLog:
         if self._open is not None:
             self.pair.lines.mark(self.pair.marks(self.now, self.tally.carry))
             self._close(open_at_end=True)
+
+    def _made(self) -> float:
+        """Return what the pair's lines sum to at the present marks, without moving them."""
+        lines = self.pair.lines
+        if self._open is not None:
+            lines = deepcopy(lines)
+            lines.mark(self.pair.marks(self.now, self.tally.carry))
+        return sum(lines.lines.values())
 
     def _filled(self, fill: ev.OrderFilled) -> None:
         if self._open is None:

@@ -1,0 +1,153 @@
+"""The verbs that study files and trade nothing: gaps, sweep and data check.
+
+As in bot.cli everything heavy is imported inside the verb; what a verb does stands in bot.backtest.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bot.cli_options import FILE, Instant, as_json, configured, emit
+
+ERROR = 1
+
+
+def register(cli: click.Group) -> None:
+    """Add the verbs to the command line."""
+    for verb in (gaps, sweep, data):
+        cli.add_command(verb)
+
+
+def _symbol(value: str | None) -> str | None:
+    """Return the product of a product or contract code. Raises click.UsageError naming the known ones."""
+    if value is None:
+        return None
+    from bot.market.expiry import parse_contract
+    from bot.market.products import PRODUCTS, product
+
+    try:
+        return value if value in PRODUCTS else product(parse_contract(value)[0]).code
+    except ValueError:
+        raise click.UsageError(f"--symbol {value}: no product or contract; known are {', '.join(sorted(PRODUCTS))}") from None
+
+
+symbol = click.option("--symbol", help="Product or contract of the CME file. Default: that of the setting market.lead for such a file.")
+
+
+@click.command()
+@click.option("--cme", type=FILE, required=True, help="CME bars: one-minute or daily, recognised by header.")
+@symbol
+@click.option("--close", type=click.Choice(["last_trade", "settlement"]), help="What gaps are measured from. Default: settlement if daily, else last trade.")
+@click.option("--floor-bp", type=click.FloatRange(0.0), default=10.0, show_default=True, help="Smallest gap listed, bp of the prior close.")
+@click.option("--atr-multiple", type=click.FloatRange(0.0), default=0.1, show_default=True, help="Significant above this share of the average true range too.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random-walk benchmark.")
+@configured
+@as_json
+def gaps(
+    cme: Path, symbol: str | None, close: str | None, floor_bp: float, atr_multiple: float, seed: int,
+    files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool,
+) -> int:  # fmt: skip
+    """List price gaps over CME's closures, what became of them, and how chance alone would have filled them."""
+    code = _symbol(symbol)
+    from bot.backtest.gap_text import lines
+    from bot.backtest.gaps import run
+    from bot.desk.progress import Bar
+    from strategies.gaps import CloseKind, GapParams
+
+    params = GapParams(floor_bp=floor_bp, atr_multiple=atr_multiple)
+    with Bar("gaps") as bar:
+        result = run(cme, code, close=None if close is None else CloseKind(close), params=params, seed=seed, layers=files, sets=sets, progress=bar.to)
+    if json_out:
+        emit("gaps", result, json_out)
+    else:
+        click.echo("\n".join(lines(result)))
+    return 0
+
+
+class _Stop:
+    """Notes SIGINT and SIGTERM, so that work under way can end by itself; the code is 128 + the signal, 0 without one."""
+
+    def __init__(self) -> None:
+        self.code = 0
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> _Stop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._old[number] = signal.signal(number, self._noted)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, old in self._old.items():
+            signal.signal(number, old)
+
+    def _noted(self, number: int, frame: object) -> None:
+        self.code = self.code or 128 + number
+
+
+@click.command()
+@click.option("--grid", type=FILE, required=True, help="TOML or JSON: [grid] of strategy parameters with lists of values, [inputs] of files.")
+@click.option("--engine", type=click.Choice(["screen", "full"]), default="full", show_default=True, help="full: the engine every mode runs.")
+@click.option("--cme", type=FILE, help="CME bars; as all files here it may stand in the grid instead.")
+@click.option("--perp", type=FILE, help="Perp bars.")
+@click.option("--perp-mark", type=FILE, help="Mark price bars of the perp.")
+@click.option("--spot", type=FILE, help="Spot bars, the index where the perp's own is not given.")
+@click.option("--funding", type=FILE, help="Funding rates by stamp.")
+@click.option("--stable", type=FILE, help="Stablecoin in USD, daily.")
+@click.option("--stable-fixed", type=float, help="Stablecoin in USD as one number; an assumption.")
+@click.option("--from", "from_ns", type=Instant(), help="First instant used.")
+@click.option("--to", "to_ns", type=Instant(), help="First instant not used.")
+@configured
+@as_json
+def sweep(grid: Path, engine: str, files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool, **inputs: Any) -> int:
+    """Play every combination of a grid of strategy parameters over one backtest, and judge a choice among them."""
+    if engine == "screen":
+        raise click.UsageError("--engine screen: the compiled screen is not part of this version; use --engine full")
+    if inputs["stable"] is not None and inputs["stable_fixed"] is not None:
+        raise click.UsageError("give one of --stable and --stable-fixed")
+    from bot.backtest.grid import merged, read
+    from bot.backtest.sweep import lines, run
+    from bot.desk.progress import Bar
+
+    table = read(grid)
+    with _Stop() as stop, Bar("sweep") as bar:
+        result = run(table, merged(table, inputs), files, sets, stopped=lambda: stop.code != 0, progress=bar.to)
+    if json_out:
+        emit("sweep", result, json_out)
+    else:
+        click.echo("\n".join(lines(result)))
+    return stop.code or (ERROR if any(row.invariant_violations for row in result.rows) else 0)
+
+
+@click.group()
+def data() -> None:
+    """Market data files."""
+
+
+@data.command()
+@click.option("--cme", type=FILE, required=True, help="CME bars: one-minute or daily, recognised by header.")
+@click.option("--perp", type=FILE, help="Perp bars.")
+@click.option("--perp-mark", type=FILE, help="Mark price bars of the perp.")
+@click.option("--spot", type=FILE, help="Spot bars.")
+@click.option("--funding", type=FILE, help="Funding rates by stamp.")
+@click.option("--stable", type=FILE, help="Stablecoin in USD, daily.")
+@symbol
+@configured
+@as_json
+def check(symbol: str | None, files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool, **paths: Any) -> int:
+    """Check market data files: rows, calendar, contracts, alignment; exit 1 when one cannot be used as it is."""
+    code = _symbol(symbol)
+    from bot.backtest.data_check import lines, run
+
+    checks = run(paths, code, files, sets)
+    if json_out:
+        emit("data check", {"checks": checks}, json_out)
+    else:
+        click.echo("\n".join(lines(checks)))
+    wrong = [c for c in checks if not c.ok]
+    if wrong:
+        click.echo(f"error: {len(wrong)} of {len(checks)} checks failed: {', '.join(c.name for c in wrong)}", err=True)
+    return ERROR if wrong else 0
