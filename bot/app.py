@@ -13,10 +13,14 @@ import msgspec
 
 from bot.backtest import replay as replays
 from bot.config import Settings
-from bot.desk import operate, snapshot
+from bot.desk import operate, read, snapshot
+from bot.desk import report as reports
 from bot.desk.feed import Together
-from bot.desk.runs import RunFolder, RunRecord, find_run, new_run
+from bot.desk.runlog import NAME as RUN_LOG
+from bot.desk.runlog import RunLog
+from bot.desk.runs import RunFolder, RunRecord, find_run, latest_run, new_run
 from bot.desk.shell import Shell
+from bot.desk.traffic import Traffic
 from bot.engine.obligations import Obligations, PairTerms, fresh
 from bot.engine.step import Engine
 from bot.journal.accounts import Accounts
@@ -26,6 +30,7 @@ from bot.journal.tape import FileTape, TapeReader
 from bot.kill.latch import Latch
 from bot.market.calendar import DeskSessions
 from bot.model import event as ev
+from bot.model.errors import ConfigError
 from bot.model.ids import InstrumentId, VenueId
 from bot.model.instrument import Instrument, Kind
 from bot.model.notation import iso
@@ -154,7 +159,7 @@ def result_of(
 class PaperRun:
     """A paper desk on the seeded market in its own run folder, new or recovered; `run` drives it to its end."""
 
-    def __init__(self, folder: RunFolder, record: RunRecord, data_dir: Path, screen: Screen, for_ns: int | None) -> None:
+    def __init__(self, folder: RunFolder, record: RunRecord, latch: Latch, screen: Screen, for_ns: int | None) -> None:
         self.folder = folder
         self.screen = screen
         self.settings = settings = msgspec.json.decode(record.settings, type=Settings)
@@ -171,11 +176,13 @@ class PaperRun:
         self.tape = FileTape(folder.tape)
         self.venues = self._venues(record, market, last)
         self.opening = [event for event in last if isinstance(event, ev.Quote)]
+        self.traffic = Traffic(self.engine)
+        self.log = RunLog(folder.path / RUN_LOG, run_id=folder.run_id, seq=lambda: self.runtime.seq)
         self.runtime = Runtime(
             self.engine, self.journal, self.tape, self.venues, seq=seq,
-            observer=Together(self.tally, screen.feed),
+            observer=Together(self.tally, screen.feed, self.traffic, self.log),
         )  # fmt: skip
-        self.latch = Latch(data_dir)
+        self.latch = latch
         self.shell = Shell(
             self.runtime, self.source, start_ns=self.from_ns, end_ns=ev.NEVER if for_ns is None else self.from_ns + for_ns,
             speed=screen.speed, latch=self.latch, on_slice=lambda: screen.look(self.snapshot),
@@ -206,9 +213,14 @@ class PaperRun:
         market = self.settings.market
         return snapshot.take(self.engine, run_id=self.folder.run_id, seed=market.seed, scenario=market.scenario)
 
+    def faults_hit(self) -> dict[str, dict[str, int]]:
+        """Return how often each scripted fault has struck, by venue and kind."""
+        return {name: {kind.value: n for kind, n in venue.plan.hits.items()} for name, venue in self.venues.items()}
+
     def run(self) -> RunResult:
         """Serve the control socket and trade until the end, a signal or a stop; then close every file."""
-        server = self.shell.serve(operate.handlers(self.shell, self.snapshot))
+        reading = read.handlers(self.engine, self.folder.run_id, self.traffic, self.faults_hit)
+        server = self.shell.serve({**operate.handlers(self.shell, self.snapshot), **reading})
         self.screen.ready(
             self.shell, run_id=self.folder.run_id, data_dir=str(self.latch.folder), socket=str(server.path)
         )  # fmt: skip
@@ -227,6 +239,7 @@ class PaperRun:
             ledger.project(self.journal.read(ledger.watermark()))
             return self.result(ledger.books)
         finally:
+            self.log.stopped(self.engine.ob.now, self.shell.stopping or "end")
             self.tape.close()
             self.journal.close()
 
@@ -250,9 +263,10 @@ class PaperRun:
 
 
 def paper(
-    settings: Settings, data_dir: Path, screen: Screen, *, for_ns: int | None, faults: Path | None = None, resumed: str | None = None
-) -> RunResult:
-    """Run a paper desk to its end. resumed: id of a run to recover instead of starting a new one.
+    settings: Settings, data_dir: Path, screen: Screen, *, for_ns: int | None, faults: Path | None = None, resumed: str | None = None,
+    latch: Latch | None = None,
+) -> RunResult:  # fmt: skip
+    """Run a paper desk to its end. resumed: id of a run to recover instead of starting a new one. latch: that of the data folder.
 
     Raises BotError when another desk holds the folder, ConfigError for a run, setting or fault that cannot be used.
     """
@@ -270,7 +284,7 @@ def paper(
             )
             folder = new_run(data_dir, "paper")
             folder.write_record(record)
-        return PaperRun(folder, record, data_dir, screen, for_ns).run()
+        return PaperRun(folder, record, latch or Latch(data_dir), screen, for_ns).run()
     finally:
         os.close(held)
 
@@ -334,3 +348,30 @@ def replay(data_dir: Path, run_id: str) -> replays.Replayed:
     finally:
         reader.close()
     return found
+
+
+def recalled(folder: RunFolder) -> Engine:
+    """Return an engine on what the journal of a run says is owed: no books, a cold strategy. Raises BotError for a bad record."""
+    record = folder.read_record()
+    built = desk(msgspec.json.decode(record.settings, type=Settings))
+    return built.engine(operate.owed(folder, built.terms, built.obligations(0, LETTERS[record.mode])), built.warm())
+
+
+def report(data_dir: Path, run_id: str | None, progress: Callable[[float], None]) -> reports.Report:
+    """Return the report of a run, the newest without an id. progress: told how much is done, 0 to 1.
+
+    Raises ConfigError for a run that is not there, JournalError or DataError for a record that cannot be read.
+    """
+    folder = find_run(data_dir, run_id) if run_id is not None else latest_run(data_dir)
+    if folder is None:
+        raise ConfigError(f"no run in {data_dir}")
+    record = folder.read_record()
+    settings = msgspec.json.decode(record.settings, type=Settings)
+    built = desk(settings)
+    reader = JournalReader(folder.journal)
+    try:
+        steps = max(1, reader.last_seq())
+    finally:
+        reader.close()
+    engine = built.engine(built.obligations(1, LETTERS[record.mode]), built.warm())
+    return reports.build(folder, record, settings, engine, lambda done: progress(min(1.0, done / steps)))

@@ -12,11 +12,14 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from bot import cli_desk, cli_studies
+from bot.cli_options import FILE, Instant, Span, Speed, as_json, configured, emit
 
 if TYPE_CHECKING:
     from bot.config import Loaded
@@ -30,66 +33,6 @@ SCENARIOS = ("story", "calm", "widen", "leg-fail", "exchange-down", "gap")
 
 BAD_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 
-F = TypeVar("F", bound=Callable[..., Any])
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-class _Span(click.ParamType[int]):
-    """A duration like 6h, 90s, 2d or PT35M, in ns."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return ns."""
-        from bot.model.notation import duration_ns
-
-        try:
-            return value if isinstance(value, int) else duration_ns(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class _Instant(click.ParamType[int]):
-    """A UTC time like 2026-11-03T15:45Z or a date, in ns."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return UTC ns."""
-        from bot.model.notation import instant_ns
-
-        try:
-            return value if isinstance(value, int) else instant_ns(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class _Speed(click.ParamType[str | float]):
-    """Market seconds per second, or max."""
-
-    name = "N|max"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | float:
-        """Return "max" or a number > 0."""
-        if value == "max":
-            return "max"
-        try:
-            number = float(value)
-        except ValueError:
-            number = 0.0
-        if not 0.0 < number < float("inf"):
-            self.fail(f"{value!r} is not a number > 0 or max", param, ctx)
-        return number
-
-
-def configured(verb: F) -> F:
-    """Add --config and --set to a verb."""
-    verb = click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Override one setting; wins over everything else.")(verb)
-    return click.option("--config", "files", multiple=True, type=FILE, help="TOML file over the defaults; may be repeated.")(verb)
-
-
-as_json = click.option("--json", "json_out", is_flag=True, help="JSON lines on stdout; the last one is the result.")
-
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code; an error is one line on stderr."""
@@ -100,8 +43,8 @@ def main(argv: list[str] | None = None) -> int:
         return code if isinstance(code, int) else OK
     except click.ClickException as error:
         return _fail(error.format_message(), USAGE)
-    except (click.Abort, KeyboardInterrupt):
-        return 130
+    except (click.Abort, KeyboardInterrupt) as error:  # click turns an interrupt into its own Abort
+        return int(getattr(error.__cause__ or error, "exit_code", 130))
     except ConfigError as error:
         return _fail(str(error), CONFIG)
     except VenueError as error:
@@ -131,8 +74,8 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--for", "for_ns", type=_Span(), help="Market time to run, closures included. Without it: until stopped.")
-@click.option("--speed", type=_Speed(), help="Market seconds per second, or max. Default: 300 when watched, else max.")
+@click.option("--for", "for_ns", type=Span(), help="Market time to run, closures included. Without it: until stopped.")
+@click.option("--speed", type=Speed(), help="Market seconds per second, or max. Default: 300 when watched, else max.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the market; the same seed is the same run.")
 @click.option("--scenario", type=click.Choice(SCENARIOS), help="Market to trade in. story is stressed and watchable; calm seldom trades.")
 @click.option("--faults", type=FILE, help="JSON lines of scripted venue faults.")
@@ -148,18 +91,19 @@ def paper(
     if resumed is not None and (seed is not None or scenario or faults or files or sets):
         raise click.UsageError("--continue keeps the run's own settings: give only --for, --speed and --json with it")
     from bot.desk.screen import Screen
-    from bot.kill.latch import Latch
+    from bot.desk.triggers import Triggers
     from bot.model.event import KillLevel
 
     loaded = load("paper", files, sets, {k: v for k, v in given.items() if v[1] is not None})
-    latched = Latch(data_dir()).read()
+    triggers = Triggers(data_dir())
+    latched = triggers.poll()
     if latched.level is not KillLevel.NONE:
         return _fail(f"latched at {latched.level}: {latched.fault or latched.reason or 'no reason given'}; lower it with: resume --reason WHY", HALTED)
     from bot import app
 
     screen = Screen("paper", watched=for_ns is None, speed=loaded.settings.market.speed, json_out=json_out)
-    with screen:
-        result = app.paper(loaded.settings, data_dir(), screen, for_ns=for_ns, faults=faults, resumed=resumed)
+    with triggers, screen:
+        result = app.paper(loaded.settings, data_dir(), screen, for_ns=for_ns, faults=faults, resumed=resumed, latch=triggers)
     emit("paper", result, json_out)
     return screen.exit_code or _run_code(result)
 
@@ -172,8 +116,8 @@ def paper(
 @click.option("--funding", type=FILE, required=True, help="Funding rates by stamp.")
 @click.option("--stable", type=FILE, help="Stablecoin in USD, daily.")
 @click.option("--stable-fixed", type=float, help="Stablecoin in USD as one number; printed as an assumption.")
-@click.option("--from", "from_ns", type=_Instant(), help="First instant used.")
-@click.option("--to", "to_ns", type=_Instant(), help="First instant not used.")
+@click.option("--from", "from_ns", type=Instant(), help="First instant used.")
+@click.option("--to", "to_ns", type=Instant(), help="First instant not used.")
 @click.option("--strategy", type=click.Choice(["convergence"]), default="convergence", show_default=True)
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a self-contained HTML report here.")
 @configured
@@ -220,11 +164,14 @@ def status(json_out: bool) -> int:
 
 @cli.command()
 @click.option("--level", type=click.Choice(LEVELS, case_sensitive=False), default="FLATTEN", show_default=True)
+@click.option("--venue", metavar="V", help="Evacuate one venue. Not supported by this desk yet: refused.")
 @click.option("--reason", default="", help="Why; kept in the audit file.")
 @click.option("--wait", "wait_s", type=click.FloatRange(0.0), default=30.0, show_default=True, help="Seconds to wait for the venues to confirm.")
 @as_json
-def kill(level: str, reason: str, wait_s: float, json_out: bool) -> int:
+def kill(level: str, venue: str | None, reason: str, wait_s: float, json_out: bool) -> int:
     """Latch the kill switch and see it through: exit 0 only when the venues confirm it, else 6 with a residual."""
+    if venue is not None:
+        raise click.UsageError(f"--venue {venue}: this desk cannot evacuate one venue yet; nothing was latched. Without --venue both legs are closed")
     from bot.desk import operate
     from bot.model.event import KillLevel
 
@@ -254,8 +201,8 @@ def resume(reason: str, confirm: str | None, json_out: bool) -> int:
 
 @cli.command()
 @click.option("--symbol", required=True, help="Product or contract: MBT, XRP, QBTC, MBTX26, BFFX2627.")
-@click.option("--from", "from_ns", type=_Instant(), required=True)
-@click.option("--to", "to_ns", type=_Instant(), required=True)
+@click.option("--from", "from_ns", type=Instant(), required=True)
+@click.option("--to", "to_ns", type=Instant(), required=True)
 @as_json
 def sessions(symbol: str, from_ns: int, to_ns: int, json_out: bool) -> int:
     """List when CME trades a product, in UTC, half-open, and what expires meanwhile."""
@@ -319,6 +266,10 @@ def check(files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool) -> int
     return _fail(wrong[0].found, CONFIG) if wrong else OK
 
 
+cli_desk.register(cli)
+cli_studies.register(cli)
+
+
 def load(profile: str, files: tuple[Path, ...], sets: tuple[str, ...], options: Mapping[str, tuple[str, Any]] | None = None) -> Loaded:
     """Return the settings of a verb."""
     from bot import config as settings
@@ -328,14 +279,9 @@ def load(profile: str, files: tuple[Path, ...], sets: tuple[str, ...], options: 
 
 def _remembered(run: RunFolder) -> Obligations:
     """Return what the journal of a run says is owed, read-only."""
-    import msgspec
-
     from bot import app
-    from bot.config import Settings
-    from bot.desk.operate import owed
 
-    desk = app.desk(msgspec.json.decode(run.read_record().settings, type=Settings))
-    return owed(run, desk.terms, desk.obligations(0, app.LETTERS["paper"]))
+    return app.recalled(run).ob
 
 
 def data_dir() -> Path:
@@ -352,13 +298,6 @@ def who() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"uid {os.getuid()}"
-
-
-def emit(verb: str, result: Any, json_out: bool) -> None:
-    """Print a result: one JSON line with its schema, or text for people."""
-    from bot.desk import card
-
-    click.echo(card.json_line(verb, result) if json_out else card.text(verb, result))
 
 
 def _run_code(result: Any) -> int:

@@ -14,11 +14,13 @@ from typing import Any
 
 import msgspec
 
-from bot.clock import now_ns, now_s
+from bot.clock import now_ns
 from bot.config import load
+from bot.desk.read import age_s
 from bot.desk.runs import RunFolder, latest_run
 from bot.desk.shell import Shell
 from bot.desk.snapshot import Snapshot
+from bot.desk.triggers import Triggers
 from bot.engine.flatten import Residual, residual
 from bot.engine.fold import apply
 from bot.engine.obligations import Obligations, PairState, decode
@@ -195,9 +197,7 @@ def _from_record(folder: Path, remembered: Callable[[RunFolder], Obligations], *
     if run is None:
         return said
     said |= {"run_id": run.run_id, "mode": run.run_id.partition("-")[0]}
-    files = [p for p in (run.journal, run.journal.with_name(run.journal.name + "-wal"), run.tape) if p.exists()]
-    if files:
-        said["stale_s"] = max(0.0, now_s() - max(p.stat().st_mtime for p in files))
+    said["stale_s"] = age_s(run)
     try:
         ob = remembered(run)
     except (BotError, OSError) as error:
@@ -229,8 +229,11 @@ def _kept_legs(pair: PairState) -> list[dict[str, Any]]:
 
 
 def resume(folder: Path, *, reason: str, who: str, channel: str) -> LatchState:
-    """Lower the latch with a reason and let a running desk take it at once. Raises BotError without a reason."""
-    state = Latch(folder).resume(reason=reason, who=who, channel=channel, now_ns=now_ns())
+    """Lower the latch with a reason and let a running desk take it at once.
+
+    Raises BotError without a reason, and while the file KILL is in the folder.
+    """
+    state = Triggers(folder).resume(reason=reason, who=who, channel=channel, now_ns=now_ns())
     try:
         ask(folder, {"op": "resume"}, ANSWER_S)
     except (NoDesk, DeskSilent):

@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
+class StoppedAtOnce(KeyboardInterrupt):
+    """A second signal: the run ends without a drain and without a result. exit_code: 130 or 143 as for the first."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
 class Stoppable(Protocol):
     """What a screen needs of a run (bot.desk.shell.Shell): to stop it, and how far it is, UTC ns."""
 
@@ -117,7 +125,7 @@ class Screen:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.exit_code:
-            raise KeyboardInterrupt
+            raise StoppedAtOnce(SIGNALS[signal.Signals(number)])
         self.exit_code = SIGNALS[signal.Signals(number)]
         if self._shell is not None:
             self._shell.stop(signal.Signals(number).name)

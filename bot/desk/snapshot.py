@@ -132,7 +132,7 @@ def take(engine: Engine, *, run_id: str, seed: int = 0, scenario: str = "") -> S
     return Snapshot(
         run_id=run_id, mode=run_id.partition("-")[0], seed=seed, scenario=scenario, at=iso(ob.now), state=_state(ob, engine),
         kill_level=ob.kill_level.value, kill_id=ob.kill_id, ready=ob.ready, pairs=pairs,
-        legs=tuple(row for loop in engine.loops for row in _legs(ob, loop)), venues=_venues(engine),
+        legs=tuple(row for loop in engine.loops for row in _legs(ob, loop)), venues=venue_rows(engine),
         orders=_orders(ob), net_delta_base=net_delta(engine), equity_usd=equity,
         day_pnl_usd=equity - ob.day_start_usd if equity is not None and ob.day_start_usd else None,
         opened=sum(p.opened for p in ob.pairs.values()), closed=sum(p.closed for p in ob.pairs.values()),
@@ -174,10 +174,10 @@ def _pair(ob: Obligations, loop: PairLoop) -> PairRow:
     return PairRow(
         id=window.pair, strategy=state.terms.strategy, target=float(state.target), held=state.lead.qty_f,
         unhedged_coins=float(unhedged_coins(state, window)), armed=state.armed, frozen=state.frozen,
-        premium_bp=_seen(memory, "premium_bp", sampled), excess_bp=_seen(memory, "excess_bp", sampled),
-        mean_bp=_seen(memory, "mean_bp", warm), sigma_bp=_seen(memory, "sigma_bp", warm), z=_seen(memory, "z", warm),
-        z_in=_seen(params, "z_in"), z_out=_seen(params, "z_out"), edge_bp=_seen(memory, "edge_bp", bool(getattr(memory, "edge_ns", 0))),
-        carry=_seen(memory, "carry"), pnl_usd=None if state.flat else assess.pair_pnl_usd(state, window),
+        premium_bp=seen(memory, "premium_bp", sampled), excess_bp=seen(memory, "excess_bp", sampled),
+        mean_bp=seen(memory, "mean_bp", warm), sigma_bp=seen(memory, "sigma_bp", warm), z=seen(memory, "z", warm),
+        z_in=seen(params, "z_in"), z_out=seen(params, "z_out"), edge_bp=seen(memory, "edge_bp", bool(getattr(memory, "edge_ns", 0))),
+        carry=seen(memory, "carry"), pnl_usd=None if state.flat else assess.pair_pnl_usd(state, window),
         funding_usd=float(state.funding) * window.stable_usd,
         funding_rate=hedge.funding_rate if hedge.funding_ts else None,
         funding_stamp=iso(hedge.funding_stamp_ns) if hedge.funding_stamp_ns else None,
@@ -186,7 +186,7 @@ def _pair(ob: Obligations, loop: PairLoop) -> PairRow:
     )  # fmt: skip
 
 
-def _seen(source: Any, name: str, known: bool = True) -> float | None:
+def seen(source: Any, name: str, known: bool = True) -> float | None:
     """Return a display field of a strategy, None when it has none or nothing to say yet."""
     value = getattr(source, name, None)
     return float(value) if known and isinstance(value, int | float) and isfinite(value) else None
@@ -210,14 +210,17 @@ def _leg(ob: Obligations, pair: str, leg: str, terms: Any, position: Position, b
     )  # fmt: skip
 
 
-def _venues(engine: Engine) -> dict[str, VenueRow]:
+def venue_rows(engine: Engine) -> dict[str, VenueRow]:
+    """Return every venue's money in USD and its positions, None where something owned has no price."""
     ob, desk, shares = engine.ob, engine.desk, buffers(engine)
     rows = {}
     for name, silo in ob.silos.items():
         usd = [desk.usd(c) for c in silo.cash]
         known = bool(usd) and all(u > 0.0 for u in usd)
+        unpriced = any(p.qty_f and assess.price_of(engine.books[i]) <= 0.0 for i, p in silo.positions.items())
+        known = known and not unpriced
         equity = sum(assess.silo_equity(silo, desk, c) * desk.usd(c) for c in silo.cash) if known else None
-        share = shares.get(name)
+        share = None if unpriced else shares.get(name)
         rows[name] = VenueRow(
             up=silo.up, equity_usd=equity, buffer=share,
             maintenance_usd=equity * (1.0 - share) if equity is not None and share is not None else None,
