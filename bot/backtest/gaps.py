@@ -17,8 +17,9 @@ from pathlib import Path
 import msgspec
 
 from bot.backtest.contracts import Contracts, chicago_date, split_contracts
+from bot.backtest.data_check import product_of
 from bot.backtest.formats import DAY_NS, HOUR_NS, SECOND_NS, Bar, InputError, Series, SeriesKind, read_cme
-from bot.market.calendar import CmeCalendar, State
+from bot.market.calendar import END_NS, START_NS, CmeCalendar, State
 from bot.market.holidays import chicago_ns
 from bot.market.products import product
 from bot.market.settlement import REGULAR_CLOSE, settlement_date, settlement_ns
@@ -110,19 +111,24 @@ class Found(msgspec.Struct):
 
 
 def run(
-    path: Path, code: str, *, close: CloseKind | None = None, params: GapParams | None = None, seed: int = 0,
-    progress: Callable[[float], None] | None = None,
+    path: Path, code: str | None = None, *, close: CloseKind | None = None, params: GapParams | None = None, seed: int = 0,
+    layers: Sequence[Path] = (), sets: Sequence[str] = (), progress: Callable[[float], None] | None = None,
 ) -> GapsResult:  # fmt: skip
-    """Read a CME file of product `code` and return its gaps. Raises InputError, and ValueError for an unknown product.
+    """Read a CME file of product `code` and return its gaps. Raises InputError, ConfigError; ValueError for an unknown product.
 
-    close: what gaps are measured from; None is the settlement for daily rows and the last trade for minutes.
+    code: None is the product that the settings (layers, sets) name for such a file. close: what gaps are measured from;
+    None is the settlement for daily rows and the last trade for minutes.
     """
     params = params or GapParams()
     series = read_cme(path)
+    code = code or product_of(series.kind, layers, sets)
+    product(code)
     daily = series.kind is SeriesKind.CME_DAILY
     if daily and close is CloseKind.LAST_TRADE:
         raise InputError(f"{path}: daily rows hold settlements; the last trade is not in them (--close settlement)")
     close = close or (CloseKind.SETTLEMENT if daily else CloseKind.LAST_TRADE)
+    if series.bars[0].start_ns < START_NS - DAY_NS or series.bars[-1].end_ns > END_NS:
+        raise InputError(f"{path}: reaches beyond the CME calendar ({iso(START_NS)} .. {iso(END_NS)})")
     steps, skipped = sessions(series, code, close)
     if not steps:
         raise InputError(f"{path}: no session of {code} in it")

@@ -1,0 +1,76 @@
+"""What the verbs of the command line share: option types, --config, --set and --json, and how a result is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class Span(click.ParamType[int]):
+    """A duration like 6h, 90s, 2d or PT35M, in ns."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return ns."""
+        from bot.model.notation import duration_ns
+
+        try:
+            return value if isinstance(value, int) else duration_ns(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Instant(click.ParamType[int]):
+    """A UTC time like 2026-11-03T15:45Z or a date, in ns."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return UTC ns."""
+        from bot.model.notation import instant_ns
+
+        try:
+            return value if isinstance(value, int) else instant_ns(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Speed(click.ParamType[str | float]):
+    """Market seconds per second, or max."""
+
+    name = "N|max"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | float:
+        """Return "max" or a number > 0."""
+        if value == "max":
+            return "max"
+        try:
+            number = float(value)
+        except ValueError:
+            number = 0.0
+        if not 0.0 < number < float("inf"):
+            self.fail(f"{value!r} is not a number > 0 or max", param, ctx)
+        return number
+
+
+def configured(verb: F) -> F:
+    """Add --config and --set to a verb."""
+    verb = click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Override one setting; wins over everything else.")(verb)
+    return click.option("--config", "files", multiple=True, type=FILE, help="TOML file over the defaults; may be repeated.")(verb)
+
+
+as_json = click.option("--json", "json_out", is_flag=True, help="JSON lines on stdout; the last one is the result.")
+
+
+def emit(verb: str, result: Any, json_out: bool) -> None:
+    """Print a result: one JSON line with its schema, or text for people."""
+    from bot.desk import card
+
+    click.echo(card.json_line(verb, result) if json_out else card.text(verb, result))
