@@ -113,8 +113,16 @@ def sweep(grid: Path, engine: str, files: tuple[Path, ...], sets: tuple[str, ...
     from bot.desk.progress import Bar
 
     table = read(grid)
+    from bot.model.errors import DataError
+
     with _Stop() as stop, Bar("sweep") as bar:
-        result = run(table, merged(table, inputs), files, sets, stopped=lambda: stop.code != 0, progress=bar.to)
+        try:
+            result = run(table, merged(table, inputs), files, sets, stopped=lambda: stop.code != 0, progress=bar.to)
+        except DataError as error:
+            if not stop.code:
+                raise
+            click.echo(f"error: {error}", err=True)
+            return stop.code
     if json_out:
         emit("sweep", result, json_out)
     else:

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -227,8 +228,9 @@ def _written(field: str) -> str:
     return field.removesuffix("_ns") + "_s" if field.endswith("_ns") else field
 
 
-def _keys(kind: Any) -> dict[str, tuple[str, Any]]:
-    """Return key -> (field, type) of a struct."""
+@cache
+def _keys(kind: Any) -> Mapping[str, tuple[str, Any]]:
+    """Return key -> (field, type) of a struct. Kept: reading annotations is most of what loading costs."""
     hints = get_type_hints(kind)
     return {_written(f.name): (f.name, hints[f.name]) for f in msgspec.structs.fields(kind)}
 

@@ -117,6 +117,8 @@ def run(
     profile = profile_of(files.cme.kind)
     trials = grid.trials()
     for params in trials:
+        if stopped():
+            raise DataError("stopped before the first trial was over")
         _settings(profile, grid.path, params, layers, sets)
     base = config.load(profile, files=layers, sets=sets).settings
     study, _ = prepare(inputs, files, base)

@@ -211,7 +211,7 @@ def test_a_stop_ends_with_what_is_done(tmp_path: Path, inputs: Inputs) -> None:
     def stopped() -> bool:
         nonlocal asked
         asked += 1
-        return asked > 3
+        return asked > 8 + 3  # once for each combination while they are checked
 
     found = swept(inputs, written(tmp_path, "[grid]\nz_in = [1.8, 1.9, 2.0, 2.1, 2.2, 2.3, 2.4, 2.5]\n"), stopped=stopped, workers=1)
     assert 1 <= found.trials == len(found.rows) < 8 and found.notes[0].startswith(f"STOPPED after {found.trials} of 8")

@@ -20,7 +20,11 @@ SEED = 20261125
 def followed(bp: float = 60.0, close_after: int | None = None, *, regime: Regime = Regime.FIVE_DAY, kind: GapKind | None = GapKind.COMMON) -> Followed:
     """Return a significant gap whose close was touched after that many sessions."""
     open_ns = OPEN if regime is Regime.FIVE_DAY else LATE
-    gap = Gap("BTCF26", CloseKind.SETTLEMENT, regime, "weekend", open_ns - 1, open_ns, 50_000.0, 50_000.0 * (1 + bp * 1e-4), 50_100.0, 49_000.0, False, 0.03, kind, True)
+    gap = Gap(
+        contract="BTCF26", close_kind=CloseKind.SETTLEMENT, regime=regime, closure="weekend", prior_close_ns=open_ns - 1, open_ns=open_ns,
+        prior_close=50_000.0, open=50_000.0 * (1 + bp * 1e-4), prior_high=50_100.0, prior_low=49_000.0, is_roll=False, atr=0.03, kind=kind,
+        significant=True,
+    )  # fmt: skip
     return Followed(gap, gap.open, open_ns, close_after=close_after, range_after=close_after)
 
 
