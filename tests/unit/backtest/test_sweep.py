@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from statistics import NormalDist
 
@@ -13,6 +14,7 @@ from bar_files import FROM, MINUTE_HEADER, TO, cme_minutes, funding_rows, perp_s
 
 from bot.backtest import grid as grids
 from bot.backtest import run as backtest
+from bot.backtest import sweep
 from bot.backtest.formats import HOUR_NS, InputError
 from bot.backtest.run import Inputs
 from bot.backtest.sweep import SweepResult, bounds_of, lines, run
@@ -224,3 +226,33 @@ def test_progress_reaches_the_end(tmp_path: Path, inputs: Inputs) -> None:
     note: Callable[[float], None] = seen.append
     swept(inputs, written(tmp_path, "[grid]\nz_in = [2.0, 2.1]\n"), progress=note)
     assert seen == [0.5, 1.0]
+
+
+class _Hasty:
+    """A pool of processes in which the first trial is over after the second one."""
+
+    def __init__(self, *_: object) -> None:
+        self.given: list[Future[float]] = []
+
+    def __enter__(self) -> _Hasty:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert all(f.done() for f in self.given)
+
+    def submit(self, _: object, params: dict[str, float]) -> Future[float]:
+        """Take a trial; its outcome is its parameter."""
+        self.given.append(Future())
+        if len(self.given) > 1:
+            self.given[-1].set_result(params["z"])
+        if len(self.given) == 3:
+            self.given[0].set_result(0.0)
+        return self.given[-1]
+
+
+def test_rows_keep_the_grids_order_whatever_is_over_first(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second trial is over before the first, and still comes after it."""
+    monkeypatch.setattr(sweep, "ProcessPoolExecutor", _Hasty)
+    trials = [{"z": 0.0}, {"z": 1.0}, {"z": 2.0}]
+    work = (inputs, "backtest", Path("grid.toml"), (), ())
+    assert list(sweep._pool(trials, work, lambda: False, None, 1)) == [0.0, 1.0, 2.0]
