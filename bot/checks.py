@@ -141,6 +141,8 @@ class Checks:
             self._retire(e.pair)
         elif isinstance(e, ev.TargetSet | ev.StopTripped | ev.UnwindSet):
             self._retire(e.pair)
+        elif isinstance(e, ev.CancelIntended):
+            self.orders[e.client_id].late = True  # what fills from now on has raced its cancel
         elif isinstance(e, ev.KillSet):
             for pair in self.legs:
                 self._retire(pair)
@@ -236,6 +238,8 @@ class Checks:
         self._move(legs, pair.state, e.instrument, signed)
         if answers and not pair.window.hedge_terms.inverse:
             self._toward(e, pair, legs, before)
+        elif not answers and e.instrument == pair.state.terms.lead:
+            self._retire(twin.spec.pair)  # a hedge on its way answers the fills before this one
         if twin.status is not _DONE:
             twin.status = _DONE if twin.filled >= goal else _WORKING if twin.status is _SENT else twin.status
             if twin.status is _DONE:

@@ -69,6 +69,11 @@ class PairTally:
         fair = cme_fair(index, carry, years(now, expiry)) if expiry else index
         return Marks(now, window.lead.mid, window.hedge.mid, window.stable_usd, index, fair)
 
+    def seen(self) -> bool:
+        """Return whether what is held has been quoted: a mark alone values margin, not a pair."""
+        held = ((self.state.lead, self.window.lead), (self.state.hedge, self.window.hedge))
+        return all(book.mid > 0.0 for position, book in held if position.qty)
+
     def unhedged(self, now: int, tolerance: float) -> None:
         """Integrate |unhedged coins| x price over time while it is above the tolerance."""
         if self.open_coins > tolerance:
@@ -119,7 +124,7 @@ class Tally:
         """Begin once everything held has a price: the opening equity must not count the unknown as zero."""
         engine = self.engine
         ob, desk = engine.ob, engine.desk
-        if not ob.started or not assess.priced(ob, desk):
+        if not ob.started or not assess.priced(ob, desk) or not all(pair.seen() for pair in self.pairs.values()):
             return False
         self.equity_start = assess.nav_usd(ob, desk)
         for silo in ob.silos.values():

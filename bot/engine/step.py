@@ -122,6 +122,8 @@ class Engine:
         elif kind is ev.RunStarted or kind is ev.KillSet:
             for contact in self.contacts.values():
                 contact.reset()
+            if kind is ev.KillSet and self.ob.ready:
+                self._emit(ev.ReadySet(ts=self.ob.now, ready=False, cause="not reconciled since the kill level was set"))
         return self._react()
 
     def on_timer(self, now: int) -> Step:
@@ -243,6 +245,8 @@ class Engine:
             for loop in self.loops:
                 if loop.watch.active:
                     self._monitor(loop, exposed)
+                elif loop.state.frozen:
+                    self._thaw(loop)
             self._stale_looks = False
             self._act_on_plans()
         self.due_ns = self._next_due()
@@ -287,13 +291,19 @@ class Engine:
         if unhedged is not None and not pair.frozen:
             self._emit(ev.Frozen(ts=now, pair=pair.terms.id, on=True, reason=unhedged.rule))
             self._alert(Severity.CRIT, "pair.unhedged", f"{pair.terms.id}: {unhedged.rule} {unhedged.observed:.1f} over {unhedged.limit:.1f}")
-        elif pair.frozen in (Rule.UNHEDGED_TIME, Rule.UNHEDGED_USD_S) and loop.watch.since_ns == 0 and pair.hedge_order is None:
-            self._emit(ev.Frozen(ts=now, pair=pair.terms.id, on=False, reason="hedged again"))
+        else:
+            self._thaw(loop)
         gap = hedge_gap(pair, loop.window)
         if pair.unwind and gap == 0:
             self._emit(ev.UnwindSet(ts=now, pair=pair.terms.id, on=False, reason="hedged"))
         elif not pair.unwind and gap != 0 and pair.hedge_attempts >= self.x.hedge_attempts and pair.hedge_order is None and lead_tradable(ob, loop.window):
             self._emit(ev.UnwindSet(ts=now, pair=pair.terms.id, on=True, reason=f"{pair.hedge_attempts} hedge attempts failed"))
+
+    def _thaw(self, loop: PairLoop) -> None:
+        """Let a pair frozen for its unhedged delta open again once it is hedged, or flat."""
+        pair = loop.state
+        if pair.frozen in (Rule.UNHEDGED_TIME, Rule.UNHEDGED_USD_S) and loop.watch.since_ns == 0 and pair.hedge_order is None:
+            self._emit(ev.Frozen(ts=self.ob.now, pair=pair.terms.id, on=False, reason="hedged again"))
 
     def _act(self, loop: PairLoop, action: Action) -> None:
         """Turn a planned action into a durable intent and a command, or into a refusal."""

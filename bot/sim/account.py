@@ -15,7 +15,7 @@ from bot.model.event import CashBooked, Event, FundingPaid, OrderFilled
 from bot.model.ids import ClientId, InstrumentId, VenueId
 from bot.model.instrument import Instrument, coins, initial_margin, maintenance_margin, notional, to_decimal
 from bot.model.order import Side
-from bot.model.position import apply_fill, pnl_est
+from bot.model.position import BOOKED, apply_fill, pnl_est
 from bot.sim.listing import ZERO, Listing
 
 Booking = OrderFilled | FundingPaid | CashBooked
@@ -29,7 +29,7 @@ def fee_for(instrument: Instrument, qty: Decimal, price: Decimal, maker: bool) -
     schedule = instrument.fees
     rate = schedule.maker_rate if maker else schedule.taker_rate
     fee = schedule.per_contract * qty + rate * notional(instrument, qty, price)
-    return fee / price if instrument.inverse else fee
+    return (fee / price).quantize(BOOKED) if instrument.inverse else fee
 
 
 def funding_amount(instrument: Instrument, qty: Decimal, rate: float, mark: float) -> Decimal:
@@ -39,7 +39,7 @@ def funding_amount(instrument: Instrument, qty: Decimal, rate: float, mark: floa
     """
     price, exact = to_decimal(mark), to_decimal(rate)
     size = coins(instrument, qty, price)
-    return -size * exact if instrument.inverse else -size * price * exact
+    return (-size * exact).quantize(BOOKED) if instrument.inverse else -size * price * exact
 
 
 class Account:
