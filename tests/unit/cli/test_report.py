@@ -110,6 +110,8 @@ def test_fills_fees_and_funding_are_those_of_the_attribution(said: dict[str, lis
     for row in said["funding"]:
         assert row["predicted_rate"] is not None and row["predicted"] + row["difference"] == pytest.approx(row["amount"], abs=1e-6)
         assert row["amount"] == pytest.approx(-row["qty"] * row["mark"] * row["rate"], rel=1e-6)
+        assert row["predicted"] == pytest.approx(-row["qty"] * row["mark"] * row["predicted_rate"], rel=1e-6), "the short receives a positive rate"
+    assert any(row["qty"] for row in said["funding"]), "a position was held over a stamp"
 
 
 def test_faults_show_as_incidents_and_hedge_quality(said: dict[str, list[dict[str, Any]]], ran: tuple[Path, dict[str, Any]]) -> None:
