@@ -109,7 +109,11 @@ class Tally:
         """See one journalled step: its trigger first, then its decisions in order."""
         for command in out.commands:
             self._sha.update(codec.command_bytes(command))
-        if not self.started and not self._start():
+        if not self.started:
+            if self._start():  # what it begins with holds this whole step; only the mids its orders were decided on are news
+                for decision in out.events:
+                    if isinstance(decision, ev.OrderIntended):
+                        self._seen(decision)
             return
         self._seen(event)
         for decision in out.events:

@@ -38,7 +38,7 @@ from bot.sim.exchange import Exchange, Rules
 from bot.sim.faults import LASTING, Fault, FaultKind, FaultPlan, random_mix
 from bot.sim.market import MarketSpec, SeededMarket
 from bot.sim.scenarios import Episode
-from bot.tally import Score, Tally
+from bot.tally import Tally
 from bot.venues.sim import Delays, SimVenue
 from strategies.excess import Memory
 
