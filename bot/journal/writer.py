@@ -129,7 +129,8 @@ class Writer:
             self._behind = bool(self._overdue)
             for job in jobs:
                 job.done = True
-                job.gate.release()
+                if not job.late:  # who was told that it is late waits no more, and a second release would end this thread
+                    job.gate.release()
         return not self._overdue
 
     def _transact(self, jobs: list[Job], unconfirmed: set[int]) -> None:

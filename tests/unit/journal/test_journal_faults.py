@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -182,6 +183,51 @@ def test_the_bound_is_a_wait_on_a_lock_and_no_poll(tmp_path: Path) -> None:
             pass
     writer.close()
     assert waits == [0.25, 0.005]
+
+
+def test_a_batch_that_fails_and_lands_before_anybody_looks_is_answered_once(tmp_path: Path) -> None:
+    """The retry may overtake the loop's waking up: a second answer to the same wait would kill the journal's thread."""
+    SqliteJournal(tmp_path / "desk.db").close()
+    landed = threading.Event()
+
+    class Failing(sqlite3.Connection):
+        """A connection whose first COMMIT fails; the test is told when one succeeds."""
+
+        failed = False
+
+        def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+            if sql == "COMMIT" and not self.failed:
+                self.failed = True
+                raise sqlite3.OperationalError("disk I/O error")
+            found = super().execute(sql, *args)
+            if sql == "COMMIT":
+                landed.set()
+            return found
+
+    class SlowToWake:
+        """A wait from which the loop returns only after the retry."""
+
+        def __init__(self) -> None:
+            self.answers = 0
+
+        def acquire(self, timeout: float) -> bool:
+            assert landed.wait(10)
+            return True
+
+        def release(self) -> None:
+            self.answers += 1
+
+    connection = sqlite3.connect(tmp_path / "desk.db", isolation_level=None, check_same_thread=False, factory=Failing)
+    writer = Writer(connection, timeout_s=0.25)
+    job = Job(INSERT, [(1, 0, 1, "Timer", b"{}", 0)], 1)
+    job.gate = gate = SlowToWake()  # type: ignore[assignment]
+    with pytest.raises(JournalError, match="I/O"):
+        writer.submit(job)
+    writer.close()
+    assert gate.answers == 1
+    reader = JournalReader(tmp_path / "desk.db")
+    assert reader.last_seq() == 1 and reader.unconfirmed() == {1}
+    reader.close()
 
 
 def test_a_hanging_disk_under_the_emergency_file_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
