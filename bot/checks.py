@@ -23,10 +23,10 @@ from bot.model.ids import ClientId, InstrumentId, PairId, VenueId
 from bot.model.notation import iso
 from bot.model.order import OrderSpec, OrderStatus
 from bot.sim.exchange import Exchange
+from bot.twins import ZERO, Legs, Twin
 from risk import counterparty, flow, gate, margin
 from risk.verdict import Refusal
 
-ZERO = Decimal(0)
 S_NS = 1_000_000_000
 ALERT_SLACK_NS = S_NS
 """I9: the budget's time is looked at by a timer, so its breach is told this much later at most (250 ms steps, and latency)."""
@@ -42,36 +42,6 @@ _SENT, _WORKING, _UNKNOWN = OrderStatus.SENT, OrderStatus.WORKING, OrderStatus.U
 _CLOSING, _DONE = OrderStatus.CLOSING, OrderStatus.DONE
 _AT_WORST = (flow.position_limit, counterparty.venue_caps, counterparty.stable_cap, counterparty.jump_to_default, margin.initial, margin.stress)
 """Rules that judge what an opening leads to; they must still hold when it leaves, not only when it was approved."""
-
-
-class Twin(msgspec.Struct, kw_only=True):
-    """The second record of one order. late: from then on its fills answer a question nobody asks any more (I11)."""
-
-    spec: OrderSpec
-    status: OrderStatus = _SENT
-    filled: Decimal = ZERO
-    reported: Decimal | None = None
-    execs: set[str] = msgspec.field(default_factory=set)
-    sent_ns: int = 0
-    not_found: int = 0
-    not_found_ns: int = 0
-    late: bool = False
-
-    @property
-    def leaves(self) -> Decimal:
-        """Return the contracts that may still fill, worst case."""
-        goal = self.spec.qty if self.reported is None else self.reported
-        return ZERO if self.status is _DONE else max(ZERO, goal - self.filled)
-
-
-class Legs(msgspec.Struct, kw_only=True):
-    """The second record of one pair: contracts held, and the unhedged clock. *_ns: 0 = not running."""
-
-    lead: Decimal = ZERO
-    hedge: Decimal = ZERO
-    since_ns: int = 0
-    told: bool = False
-    idle_ns: int = 0
 
 
 class Checks:

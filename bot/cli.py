@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bot import cli_desk, cli_studies
-from bot.cli_options import FILE, Instant, Span, Speed, as_json, configured, emit
+from bot.cli_options import FILE, Instant, Span, Speed, as_json, configured, data_dir, emit
 
 if TYPE_CHECKING:
     from bot.config import Loaded
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from bot.engine.obligations import Obligations
 
 OK, ERROR, USAGE, CONFIG, VENUE, REFUSED, HALTED = range(7)
-DATA_DIR_VARIABLE, DATA_DIR_DEFAULT = "BOT_DATA_DIR", "desk-data"
 LEVELS = ("PAUSE", "FREEZE", "CANCEL", "FLATTEN", "SEVER")
 SCENARIOS = ("story", "calm", "widen", "leg-fail", "exchange-down", "gap")
 
@@ -282,14 +281,6 @@ def _remembered(run: RunFolder) -> Obligations:
     from bot import app
 
     return app.recalled(run).ob
-
-
-def data_dir() -> Path:
-    """Return the data folder: BOT_DATA_DIR, else a folder that git ignores."""
-    folder = Path(os.environ.get(DATA_DIR_VARIABLE) or DATA_DIR_DEFAULT)
-    if folder.exists() and not folder.is_dir():
-        raise click.UsageError(f"{DATA_DIR_VARIABLE}: {folder} is not a folder")
-    return folder
 
 
 def who() -> str:

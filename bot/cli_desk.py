@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bot.cli_options import as_json, emit
+from bot.cli_options import as_json, data_dir, emit
 
 if TYPE_CHECKING:
     from bot.desk.report import Report
@@ -37,7 +37,6 @@ def _reading(name: str, words: str) -> click.Command:
     @as_json
     def verb(json_out: bool) -> int:
         from bot import app
-        from bot.cli import data_dir
         from bot.desk import tables
         from bot.desk.card import plain
         from bot.desk.read import read
@@ -73,7 +72,6 @@ def report(run_id: str | None, form: str | None, out: Path | None, only: str | N
         raise click.UsageError(f"--table {only}: one of {', '.join(TABLES)}")
     _place(out, folder=form == "csv" and only is None)
     from bot import app
-    from bot.cli import data_dir
     from bot.desk.progress import Bar
 
     with Bar("report") as bar:

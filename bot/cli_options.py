@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+DATA_DIR_VARIABLE, DATA_DIR_DEFAULT = "BOT_DATA_DIR", "desk-data"
 
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -67,6 +70,14 @@ def configured(verb: F) -> F:
 
 
 as_json = click.option("--json", "json_out", is_flag=True, help="JSON lines on stdout; the last one is the result.")
+
+
+def data_dir() -> Path:
+    """Return the data folder: BOT_DATA_DIR, else a folder that git ignores."""
+    folder = Path(os.environ.get(DATA_DIR_VARIABLE) or DATA_DIR_DEFAULT)
+    if folder.exists() and not folder.is_dir():
+        raise click.UsageError(f"{DATA_DIR_VARIABLE}: {folder} is not a folder")
+    return folder
 
 
 def emit(verb: str, result: Any, json_out: bool) -> None:

@@ -100,8 +100,8 @@ def test_the_days_are_worth_passing(days: list[Outcome]) -> None:
     print(hits, counted, kinds, sep="\n")
     assert set(hits) == set(FaultKind), f"never struck: {set(FaultKind) - set(hits)}"
     assert min(hits.values()) >= 10 and sum(hits.values()) >= 20 * len(days) // 2, hits
-    for kind in ("long_cme", "short_cme", "both", "five-day week", "24/7 week", "closed over a weekend", "passive", "inverse traded", "mirrored traded", "quiet",
-                 "one kind alone", "dies before", "dies after", "dies sent", "dies between", "journal late", "journal lost", "journal dead",
+    for kind in ("long_cme", "short_cme", "both", "five-day week", "24/7 week", "closed over a weekend", "passive", "inverse traded", "mirrored traded",
+                 "quiet", "one kind alone", "dies before", "dies after", "dies sent", "dies between", "journal late", "journal lost", "journal dead",
                  KillLevel.PAUSE, KillLevel.FREEZE, KillLevel.CANCEL, KillLevel.FLATTEN):  # fmt: skip
         assert kinds[kind] >= 4, f"{kind}: only {kinds[kind]} days"
     assert counted["deaths"] >= 50 and counted["failed commits"] >= 50 and counted["flattened"] >= 40 and counted["emergency sends"] >= 1, counted

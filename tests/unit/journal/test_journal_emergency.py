@@ -29,7 +29,7 @@ class Crash(BaseException):
 def left(tmp_path: Path) -> Path:
     """Return a folder as a desk leaves it that died behind a lock: WRITTEN intents recorded, one of them committed late too."""
     run = tmp_path / "run"
-    journal = SqliteJournal(run / "desk.db", timeout_s=0.02)
+    journal = SqliteJournal(run / "desk.db", timeout_s=30.0)
     journal.append(1, [fill(1)])
     journal.append(2, [fill(2), hedge(2)])
     for seq in range(2, 2 + WRITTEN):

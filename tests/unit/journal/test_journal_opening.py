@@ -336,5 +336,13 @@ def test_a_lease_that_is_not_durable_is_no_lease(path: Path) -> None:
         journal.lease_run("paper")
     lock.execute("ROLLBACK")
     lock.close()
-    assert journal.lease_run("paper") >= 2
+    for _ in range(1000):  # a busy machine may need more than one short wait to catch up
+        try:
+            leased = journal.lease_run("paper")
+            break
+        except JournalError:
+            continue
+    else:
+        pytest.fail("never leased in 1000 attempts")
+    assert leased >= 2
     journal.close()
