@@ -47,6 +47,8 @@ HOUR = 3_600 * S
 DAY_NS = 24 * HOUR
 HEAL = 18 * HOUR
 """Into the day: from here on nothing new goes wrong."""
+HOPELESS = 50
+"""Violations after which a day is given up."""
 SETTLE = 900 * S
 """After the day: longest time in which what is in flight or unhedged at its end must settle."""
 SHORT = ("strategy.window_s=21600.0", "strategy.bucket_s=300.0", "execution.snapshot_every_s=90.0", "market.quote_interval_s=25.0",
@@ -108,6 +110,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 class Crash(Exception):
     """The process is gone at this instruction."""
+
+
+class Hopeless(Exception):
+    """So much is broken that the rest of the day says nothing more."""
 
 
 class FaultyJournal(MemoryJournal):
@@ -181,6 +187,8 @@ class Observers:
     def stepped(self, event: ev.Event, out: Step) -> None:
         """Pass on one step."""
         self.checks.stepped(event, out)
+        if self.checks.count >= HOPELESS:
+            raise Hopeless
         if self.tally is not None:
             self.tally.stepped(event, out)
         for e in out.events:
@@ -464,6 +472,9 @@ class Day:
             venue.stop()
         self.journal.death = None
         self.journal._sends = 0
+        if self.tape is not None and not whole:  # what the tape still held in memory went with the process
+            while self.tape.rows and self.tape.rows[-1][0] > self.journal.last_seq():
+                self.tape.rows.pop()
         if held is not None:
             self.source = chain((held,), self.source)
         self.memory = msgspec.json.decode(msgspec.json.encode(self.memory), type=Memory)
@@ -494,6 +505,19 @@ class Day:
 
     def go(self) -> Outcome:
         """Run chaos, healing and the settling of what the end found in flight."""
+        try:
+            self._live()
+        except Hopeless:
+            self.violations.append("hopeless")
+        self._finish()
+        hits = Counter[str]()
+        for p in self.plans.values():
+            hits.update({k.value: n for k, n in p.hits.items()})
+        self.counted["failed commits"] += self.journal.failed
+        return Outcome(self.plan, self.attempts, self.openings, self.engine.ob.fills, self.violations, dict(hits), dict(self.quotes), self.journal.sha256(),
+                       self.residuals, dict(self.counted), self.runtime.seq)  # fmt: skip
+
+    def _live(self) -> None:
         plan = self.plan
         acts: list[tuple[int, int, Callable[[], None]]] = []
         for k in plan.kills:
@@ -509,13 +533,6 @@ class Day:
         self.drive(plan.start_ns + DAY_NS)
         self._settle()
         self._prove()
-        self._finish()
-        hits = Counter[str]()
-        for p in self.plans.values():
-            hits.update({k.value: n for k, n in p.hits.items()})
-        self.counted["failed commits"] += self.journal.failed
-        return Outcome(plan, self.attempts, self.openings, self.engine.ob.fills, self.violations, dict(hits), dict(self.quotes), self.journal.sha256(),
-                       self.residuals, dict(self.counted), self.runtime.seq)  # fmt: skip
 
     def _doom(self, death: Death) -> None:
         if death.nth == 0:
@@ -608,24 +625,25 @@ def run_plan(plan: Plan, record: bool = False) -> tuple[Outcome, Day]:
         return day.go(), day
 
 
-def replayed(day: Day) -> replay.Replayed:
-    """Prove a recorded day: every order from the journal alone, every decision from journal and tape."""
+def replayed(day: Day, rows: Sequence[replay.Row] | None = None) -> replay.Replayed:
+    """Prove a recorded day: every order from the journal alone, every decision from journal and tape. rows: another journal."""
     found = replay.Replayed()
+    rows = list(day.journal.read()) if rows is None else rows
 
     def make_engine(ob: Obligations, at_ns: int | None) -> Engine:
         memory = day.built.warm() if at_ns is None else msgspec.json.decode(day.memories[at_ns], type=Memory)
         return day.built.engine(ob, memory)
 
     assert day.tape is not None
-    replay.orders_from_journal(day.journal.read(), day.built.obligations(1, "S"), make_engine, found)
-    replay.decisions_from_tape(day.journal.read(), day.tape, day.built.obligations(1, "S"), make_engine, found)
+    replay.orders_from_journal(rows, day.built.obligations(1, "S"), make_engine, found)
+    replay.decisions_from_tape(rows, day.tape, day.built.obligations(1, "S"), make_engine, found)
     return found
 
 
-def faulty(seed: int, kind: FaultKind, **changes: Any) -> Plan:
-    """Return the day of `seed` with one fault kind alone, several of it at both venues around every trade."""
+def faulty(seed: int, kind: FaultKind, for_ns: int = 0, **changes: Any) -> Plan:
+    """Return the day of `seed` with one fault kind alone, several of it at both venues around every trade, lasting ones `for_ns`."""
     plan = plan_of(seed)
     start = plan.start_ns
-    faults = tuple(Fault(at_ns=start + int(h * HOUR), venue=v, kind=kind, count=2) for h in (0.1, 2.0, 6.0) for v in ("cme", "perp"))
+    faults = tuple(Fault(at_ns=start + int(h * HOUR), venue=v, kind=kind, count=2, for_ns=for_ns) for h in (0.1, 2.0, 6.0) for v in ("cme", "perp"))
     fixed = {"faults": tuple(_bounded(f, start) for f in faults), "mood": kind.value, "inverse": False, "kills": (), "commits": None, "deaths": ()}
     return msgspec.structs.replace(plan, **{**fixed, **changes})

@@ -1,0 +1,223 @@
+"""Bugs planted on purpose, one at a time: the harness must catch each within a few days, by the invariant that is there for it.
+
+Each mutant patches one place of the running code. A harness that is green with a mutant in place would be worth nothing, and
+the same days without it are green (test_fault_days).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
+import fault_days
+import test_economics
+from fault_days import Plan
+
+from bot.engine import fold, pair, step, supervise
+from bot.engine.obligations import Obligations, PairState
+from bot.engine.observations import Window
+from bot.market import fair
+from bot.model import event as ev
+from bot.model import order as orders
+from bot.model.order import Order, OrderStatus, Outcome, Trigger
+from bot.sim import account
+from bot.sim.faults import FaultKind
+from strategies import excess
+
+Patch = pytest.MonkeyPatch
+DAYS = 4
+"""A mutant has this many days; on the first that shows it the hunt ends."""
+
+
+def no_dedup(patch: Patch) -> None:
+    """Every fill is new, however often it is told."""
+    patch.setattr(fold, "repeats", lambda ob, event: False)
+    patch.setattr("bot.runtime.repeats", lambda ob, event: False)
+
+
+def hedge_intended(patch: Patch) -> None:
+    """The hedge is for what the lead order asks, filled or not."""
+    gap = pair.hedge_gap
+
+    def wrong(state: PairState, window: Window) -> object:
+        wanted = msgspec.structs.replace(state, lead=msgspec.structs.replace(state.lead, qty=state.target))
+        return gap(wanted if state.lead_order is not None else state, window)
+
+    patch.setattr(pair, "hedge_gap", wrong)
+    patch.setattr(step, "hedge_gap", wrong)
+
+
+def timeout_is_reject(patch: Patch) -> None:
+    """No answer in time means it did not happen."""
+
+    def wrong(ob: Obligations, terms: fold.Terms, e: ev.NoAnswer) -> None:
+        order = ob.orders[e.client_id]
+        if order.live:
+            orders.end(order, Outcome.REJECTED, order.filled, "timeout")
+            fold._settle(ob, ob.pairs[order.spec.pair], order)
+
+    patch.setitem(fold.HANDLERS, ev.NoAnswer, wrong)
+
+
+def hedge_twice(patch: Patch) -> None:
+    """A live hedge does not keep the next one back."""
+    planned = pair._plan_hedge
+
+    def wrong(ob: Obligations, state: PairState, window: Window, x: pair.Execution, out: list[pair.Action]) -> None:
+        kept, state.hedge_order = state.hedge_order, None
+        planned(ob, state, window, x, out)
+        state.hedge_order = kept
+
+    patch.setattr(pair, "_plan_hedge", wrong)
+
+
+def no_cumulative(patch: Patch) -> None:
+    """A terminal report ends an order whatever it counts."""
+
+    def wrong(order: Order, outcome: Outcome, cum_qty: object, reason: str) -> None:
+        order.outcome, order.reason = outcome, reason
+        orders.advance(order, Trigger.ENDED)
+
+    patch.setattr(fold, "end", wrong)
+
+
+def desk_funding_flipped(patch: Patch) -> None:
+    """The desk books what it received as paid."""
+    book = fold.HANDLERS[ev.FundingPaid]
+
+    def wrong(ob: Obligations, terms: fold.Terms, e: ev.FundingPaid) -> None:
+        book(ob, terms, msgspec.structs.replace(e, amount=-e.amount))
+
+    patch.setitem(fold.HANDLERS, ev.FundingPaid, wrong)
+
+
+def venue_funding_flipped(patch: Patch) -> None:
+    """The venue pays longs at a positive rate, and the desk believes it."""
+    amount = account.funding_amount
+    patch.setattr(account, "funding_amount", lambda *args: -amount(*args))
+
+
+def unknown_expires(patch: Patch) -> None:
+    """An order nobody answers for is taken as absent after its time, without an answer of the venue."""
+
+    def wrong(ob: Obligations, x: pair.Execution, emit: supervise.Emit, commands: list[object]) -> None:
+        for client_id in list(ob.live):
+            order = ob.orders[client_id]
+            if order.status is OrderStatus.UNKNOWN:
+                emit(ev.AbsenceProven(ts=ob.now, client_id=client_id))
+        silent(ob, x, emit, commands)  # type: ignore[arg-type]
+
+    silent = supervise.orders
+    patch.setattr(supervise, "orders", wrong)
+
+
+def gate_open(patch: Patch) -> None:
+    """Openings ignore kill level, readiness and freezes."""
+    patch.setattr(pair, "may_open", lambda ob, state, rank: True)
+    patch.setattr("risk.conduct.state", lambda x, limits: None)
+    patch.setattr("risk.gate.WHATEVER_SIZE", ())
+
+
+def blind_to_age(patch: Patch) -> None:
+    """Every book is fresh."""
+    patch.setattr(Window, "fresh", property(lambda self: self.lead.bid > 0.0 and self.hedge.bid > 0.0))
+    patch.setattr("risk.gate.WHATEVER_SIZE", ())
+
+
+def never_hedges(patch: Patch) -> None:
+    """The hedge leg is forgotten."""
+    patch.setattr(pair, "_plan_hedge", lambda *args: None)
+
+
+def send_first(patch: Patch) -> None:
+    """Commands leave before their step is durable."""
+    from bot.runtime import Runtime
+
+    commit = Runtime._commit
+
+    def wrong(self: Runtime, event: ev.Event, out: step.Step) -> None:
+        for command in out.commands:
+            self._dispatch(command)
+        commit(self, event, step.Step(out.events, ()))
+
+    patch.setattr(Runtime, "_commit", wrong)
+
+
+def alone(kind: FaultKind, for_s: int = 0) -> Callable[[int], Plan]:
+    """Return days with one fault kind alone; lasting ones last `for_s`."""
+    return lambda seed: fault_days.faulty(seed, kind, for_s * fault_days.S)
+
+
+def drawn(kind: int) -> Callable[[int], Plan]:
+    """Return days as their seeds draw them, of one sort (seed modulo 20)."""
+    return lambda seed: fault_days.plan_of(seed + kind)
+
+
+MUTANTS: dict[str, tuple[Callable[[Patch], None], Callable[[int], Plan], tuple[str, ...]]] = {
+    "no fill dedup": (no_dedup, alone(FaultKind.DUPLICATE), ("I4",)),
+    "hedge the intended quantity": (hedge_intended, alone(FaultKind.PARTIAL_FILL), ("I11",)),
+    "timeout treated as reject": (timeout_is_reject, alone(FaultKind.LOST_ACK), ("I5",)),
+    "hedge while a hedge is live": (hedge_twice, alone(FaultKind.LATE_FILL), ("R4",)),
+    "cumulative check dropped": (no_cumulative, alone(FaultKind.LATE_FILL), ("I5",)),
+    "funding sign flipped in the desk": (desk_funding_flipped, drawn(14), ("I7",)),
+    "funding sign flipped at the venue": (venue_funding_flipped, drawn(14), ("I7",)),
+    "UNKNOWN ends without evidence": (unknown_expires, alone(FaultKind.LOST_REQUEST), ("I5",)),
+    "openings ignore the gate": (gate_open, drawn(2), ("I17", "I8")),
+    "stale books are fresh": (blind_to_age, alone(FaultKind.SILENT, 10_800), ("I15",)),
+    "the hedge is forgotten": (never_hedges, drawn(9), ("I9", "I23")),
+    "send before the commit": (send_first, drawn(9), ("I2",)),
+}
+"""Name -> (what is broken, the days it is hunted on, the invariants one of which must name it)."""
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutant_is_caught(name: str, monkeypatch: Patch) -> None:
+    """The planted bug shows as a violation of the invariant that is there for it within a few days; the same day without it is clean."""
+    plant, days, invariants = MUTANTS[name]
+    seen: list[str] = []
+    for n in range(DAYS):
+        plan = days(2_000 + 20 * n)
+        with monkeypatch.context() as patch:
+            plant(patch)
+            try:
+                violations = fault_days.run_plan(plan)[0].violations
+            except (KeyError, ValueError) as error:  # a broken record may end in an impossible transition: that is loud, not caught
+                violations = [f"stopped: {error}"]
+        seen += violations
+        caught = [v for v in violations if v.startswith(invariants)]
+        if caught:
+            print(f"{name}: day {n + 1}, {len(violations)} violations, first {caught[0]}")
+            assert fault_days.run_plan(plan)[0].violations == [], f"{plan}: not clean without the mutant"
+            return
+    raise AssertionError(f"{name} survived {DAYS} days from seed 2000 on; seen: {seen[:3]}")
+
+
+def test_fair_carry_ignored_is_caught(monkeypatch: Patch) -> None:
+    """Whole days cannot tell: z is of the excess's own history, so a constant is no news. Golden cases and one strategy can.
+
+    In contango the raw premium picks the wrong side: at zero excess a desk that ignores carry sees -49 bp (G1: +346 USD).
+    """
+    monkeypatch.setattr(fair, "cme_fair", lambda index_usd, carry, t_years: index_usd)
+    with pytest.raises(AssertionError):
+        test_economics.test_g1_signal()
+    with pytest.raises(AssertionError):
+        test_economics.test_g2_edge()
+
+
+def test_fair_carry_ignored_in_the_sample_is_caught(monkeypatch: Patch) -> None:
+    """The strategy's own excess is measured with the exact fair premium: without it the sample is off by the carry."""
+    memory = excess.fresh(fault_days.settings(False).strategy, "MBTX26", "BTCUSDT", 30 * 86_400 * 10**9)
+
+    def sampled() -> float:
+        excess.sample(memory, 1, 70_346.0581, 70_000.0, 70_000.0, 1)
+        return memory.excess_bp
+
+    assert sampled() == pytest.approx(0.0, abs=1e-3), "fair by G1: no excess"
+    monkeypatch.setattr(excess, "exp", lambda x: 1.0)
+    assert sampled() == pytest.approx(-49.4369, abs=1e-3), "the mutant sees the contango as a discount"
