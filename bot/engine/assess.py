@@ -6,7 +6,7 @@ from math import nan
 
 from bot.engine.obligations import Obligations, PairState, Silo
 from bot.engine.observations import Session, Window
-from bot.model.ids import InstrumentId
+from bot.model.ids import InstrumentId, PairId
 from bot.model.instrument import Instrument, initial_margin, maintenance_margin
 from bot.model.intent import PairIntent
 from bot.model.market import Book
@@ -108,21 +108,35 @@ def silo_state(silo: Silo, desk: Desk, leg: Instrument) -> SiloState:
     )
 
 
+def still_wanted(pair: PairState, terms: Instrument, terms_of: dict[InstrumentId, Instrument]) -> float:
+    """Return the signed contracts of `terms` between what a pair holds and what its approved target needs."""
+    if terms.id == pair.terms.lead:
+        return float(pair.target - pair.lead.qty)
+    if terms.id != pair.terms.hedge or terms.inverse:
+        return 0.0  # what an inverse hedge needs depends on a price: its live orders are counted, its clips to come are not
+    coins = pair.target * terms_of[pair.terms.lead].unit * pair.hedge_ratio
+    return float(-coins / terms.unit - pair.hedge.qty)
+
+
 def leg_state(
-    ob: Obligations, terms: Instrument, book: Book, session: Session, pair: PairState, direction: int
-) -> LegState:
+    ob: Obligations, terms: Instrument, book: Book, session: Session, pair: PairState, direction: int,
+    terms_of: dict[InstrumentId, Instrument],
+) -> LegState:  # fmt: skip
     """Return one leg of `pair`. direction: sign of the orders the opening would send on it."""
     held = pair.lead if terms.id == pair.terms.lead else pair.hedge
     silo = ob.silos[terms.venue]
     position = silo.positions.get(terms.id)
     net = position.qty_f if position is not None else 0.0
-    pending = own_pending = 0.0
+    flying: dict[PairId, float] = {}
     for client_id in ob.live:
         order = ob.orders[client_id]
         if order.spec.instrument == terms.id and order.spec.side.sign == direction:
-            pending += float(order.leaves)
-            if order.spec.pair == pair.terms.id:
-                own_pending += float(order.leaves)
+            flying[order.spec.pair] = flying.get(order.spec.pair, 0.0) + float(order.leaves)
+    own_pending = flying.pop(pair.terms.id, 0.0)
+    pending = own_pending + sum(flying.values())
+    for other in ob.pairs.values():
+        if other is not pair:  # an approval reserves its headroom until its last clip is done, sent or not
+            pending += max(0.0, direction * still_wanted(other, terms, terms_of) - flying.get(other.terms.id, 0.0))
     return LegState(
         terms=terms,
         bid=book.bid,
@@ -220,8 +234,8 @@ def opening(ob: Obligations, pair: PairState, window: Window, desk: Desk, intent
         lots=int(abs(intent.target_lead)),
         held_lots=int(abs(pair.lead.qty)),
         intent=intent,
-        lead=leg_state(ob, window.lead_terms, window.lead, window.lead_session, pair, direction),
-        hedge=leg_state(ob, window.hedge_terms, window.hedge, window.hedge_session, pair, -direction),
+        lead=leg_state(ob, window.lead_terms, window.lead, window.lead_session, pair, direction, desk.terms),
+        hedge=leg_state(ob, window.hedge_terms, window.hedge, window.hedge_session, pair, -direction, desk.terms),
         stable=_stable_state(ob, window),
         index_usd=window.index_usd,
         lead_silo=silo_state(lead_silo, desk, window.lead_terms),
@@ -271,8 +285,8 @@ def exposure(
         direction=direction,
         entered_ns=pair.entered_ns,
         expiry_ns=window.lead_terms.expiry_ns or 0,
-        lead=leg_state(ob, window.lead_terms, window.lead, window.lead_session, pair, direction),
-        hedge=leg_state(ob, window.hedge_terms, window.hedge, window.hedge_session, pair, -direction),
+        lead=leg_state(ob, window.lead_terms, window.lead, window.lead_session, pair, direction, desk.terms),
+        hedge=leg_state(ob, window.hedge_terms, window.hedge, window.hedge_session, pair, -direction, desk.terms),
         stable=_stable_state(ob, window),
         index_usd=window.index_usd or window.hedge.mid * window.stable_usd,
         lead_silo=silo_state(lead_silo, desk, window.lead_terms),

@@ -13,7 +13,7 @@ import msgspec
 from bot.engine import assess, fold, supervise
 from bot.engine.obligations import Obligations, PairState
 from bot.engine.observations import Session, Window, read
-from bot.engine.pair import Action, Ask, Execution, hedge_gap, lead_tradable, plan, restless
+from bot.engine.pair import Action, Ask, Execution, hedge_gap, hedge_tradable, lead_tradable, plan, restless
 from bot.engine.watch import Watch
 from bot.model import event as ev
 from bot.model.command import Cancel, Command, Submit
@@ -296,8 +296,11 @@ class Engine:
         gap = hedge_gap(pair, loop.window)
         if pair.unwind and gap == 0:
             self._emit(ev.UnwindSet(ts=now, pair=pair.terms.id, on=False, reason="hedged"))
-        elif not pair.unwind and gap != 0 and pair.hedge_attempts >= self.x.hedge_attempts and pair.hedge_order is None and lead_tradable(ob, loop.window):
-            self._emit(ev.UnwindSet(ts=now, pair=pair.terms.id, on=True, reason=f"{pair.hedge_attempts} hedge attempts failed"))
+        elif not pair.unwind and gap != 0 and pair.hedge_order is None and lead_tradable(ob, loop.window):
+            if pair.hedge_attempts >= self.x.hedge_attempts:
+                self._emit(ev.UnwindSet(ts=now, pair=pair.terms.id, on=True, reason=f"{pair.hedge_attempts} hedge attempts failed"))
+            elif unhedged is not None and not hedge_tradable(ob, loop.window):
+                self._emit(ev.UnwindSet(ts=now, pair=pair.terms.id, on=True, reason="unhedged over budget and the hedge cannot be traded"))
 
     def _thaw(self, loop: PairLoop) -> None:
         """Let a pair frozen for its unhedged delta open again once it is hedged, or flat."""

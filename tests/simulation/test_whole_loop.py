@@ -124,3 +124,35 @@ def test_position_mismatch_closes_the_desk() -> None:
     assert not world.engine.ob.ready and "BTCUSDT" in world.engine.ob.cause
     opened(world)
     assert world.sent == []
+
+
+def test_dead_hedge_venue_unwinds_the_lead() -> None:
+    """A lead that filled as the hedge's venue died is brought back once the unhedged budget is spent, not held naked."""
+    world = World()
+    world.run(5)
+    world.lose_request.add("perp")
+    world.wish.target = Decimal(10)
+    world.run(1)
+    world.process(ev.VenueStatus(ts=world.now, venue="perp", up=False, reason="test"))
+    world.lose_request.clear()
+    assert world.pair.lead.qty == 10
+    hedge = next(s for s in world.sent if s.venue == "perp")
+    world.run(3)
+    assert world.pair.lead.qty == 10, "never unwound against a hedge whose fate is unknown"
+    for _ in range(4):
+        world.process(ev.OrderNotFound(ts=world.now, client_id=hedge.client_id))
+        world.run(3)
+    assert world.pair.lead.qty == 0 and world.held["MBTX26"] == 0
+    assert any(isinstance(e, ev.UnwindSet) and "cannot be traded" in e.reason for e in world.journal)
+    check_journal(world)
+
+
+def test_an_approval_reserves_its_headroom() -> None:
+    """What another pair was approved for and has not sent yet counts against the venue's headroom."""
+    from bot.engine.assess import still_wanted
+
+    world = opened(World())
+    state = world.pair
+    state.target = Decimal(25)
+    assert still_wanted(state, world.terms["MBTX26"], world.terms) == 15.0
+    assert still_wanted(state, world.terms["BTCUSDT"], world.terms) == -1.5
