@@ -50,7 +50,7 @@ NOTHING = Step()
 class PairLoop:
     """Everything one pair needs at run time: its state, window, strategy and monitors."""
 
-    __slots__ = ("memory", "on_event", "rearms", "refused_ns", "state", "watch", "window")
+    __slots__ = ("approved_ns", "memory", "on_event", "rearms", "refused_ns", "state", "watch", "window")
 
     def __init__(self, state: PairState, window: Window, strategy: Strategy, memory: Any):
         self.state = state
@@ -59,7 +59,7 @@ class PairLoop:
         self.rearms = strategy.rearms
         self.memory = memory
         self.watch = Watch(window)
-        self.refused_ns = 0
+        self.refused_ns = self.approved_ns = 0
 
 
 class Engine:
@@ -210,6 +210,7 @@ class Engine:
             loop.refused_ns = now
             self._emit(ev.Refused(ts=now, pair=pair.terms.id, rule=verdict.rule, observed=verdict.observed, limit=verdict.limit))
             return True
+        loop.approved_ns = now
         sign = 1 if intent.target_lead > 0 else -1
         self._emit(ev.TargetSet(ts=now, pair=pair.terms.id, intent=intent, target_lead=pair.lead.qty * 0 + sign * verdict.lots))
         return True
@@ -321,7 +322,7 @@ class Engine:
         spec = order_spec(ob, window, action)
         others = tuple(s for s in (ob.orders[c].spec for c in ob.live) if s.instrument == terms.id and s.side is not spec.side)
         refusal = flow.collar(spec, terms, book.bid, book.ask, others, action.opening, len(self.desk.sent), self.limits)
-        if refusal is None and action.opening:
+        if refusal is None and action.opening and loop.approved_ns != now:
             refusal = self._still_approved(loop, action)
         if refusal is not None:
             if now - loop.refused_ns >= REFUSAL_HOLD_NS:
