@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +64,18 @@ class Quiet:
 
 
 class Storage:
-    """One desk, everything it sends held against what is durable at that moment, and a fault after its n-th order.
+    """One desk, everything it sends held against what is durable at that moment, and a fault after or at its n-th order.
 
-    begin: makes the storage fail; end: mends it, `for_ns` of market time later (None: never).
+    begin: makes the storage fail, when `after` orders and cancels were sent, or with the commit of the `at`-th step that
+    orders something; end: mends it, `for_ns` of market time later (None: never).
     """
 
-    def __init__(self, data: Path, begin: Callable[[], None], end: Callable[[], None], after: int, for_ns: int | None = 20 * MINUTE) -> None:
+    def __init__(
+        self, data: Path, begin: Callable[[], None], end: Callable[[], None], after: int = 0, for_ns: int | None = 20 * MINUTE, at: int = 0
+    ) -> None:
         self.data, self.begin, self.end, self.after, self.for_ns = data, begin, end, after, for_ns
+        self.at = at
+        self.ordering = 0
         self.quiet = Quiet()
         self.sent: list[Command] = []
         self.during: list[Command] = []
@@ -88,8 +93,23 @@ class Storage:
         run = PaperRun(folder, self.record, Latch(self.data), self.quiet, for_ns)  # type: ignore[arg-type]
         for venue in run.venues.values():
             venue.send = self._watched(folder, venue.send)  # type: ignore[method-assign]
+        run.journal.append = self._appending(run.journal.append)  # type: ignore[method-assign]
         self.quiet.each = self._each
         return run
+
+    def _fail(self) -> None:
+        self.failed = True
+        self.failing_since = self.quiet.now
+        self.begin()
+
+    def _appending(self, append: Callable[..., None]) -> Callable[..., None]:
+        def watched(seq: int, events: Sequence[ev.Event]) -> None:
+            self.ordering += any(isinstance(e, ev.OrderIntended) for e in events)
+            if 0 < self.at == self.ordering and not self.failed:
+                self._fail()
+            append(seq, events)
+
+        return watched
 
     def _watched(self, folder: RunFolder, send: Callable[[Command, int], None]) -> Callable[[Command, int], None]:
         def watched(command: Command, now_ns: int) -> None:
@@ -100,9 +120,7 @@ class Storage:
                     self.during.append(command)
             send(command, now_ns)
             if len(self.sent) == self.after and not self.failed:
-                self.failed = True
-                self.failing_since = self.quiet.now
-                self.begin()
+                self._fail()
 
         return watched
 
@@ -169,13 +187,13 @@ def faults(disk: FaultyDisk, path: Path) -> dict[str, tuple[Callable[[], None], 
     }
 
 
-@pytest.mark.parametrize("after", [1, 2, 3, 9, 12])
+@pytest.mark.parametrize(("after", "at"), [(1, 0), (2, 0), (9, 0), (0, 1), (0, 3), (0, 5), (0, 12)])
 @pytest.mark.parametrize("fault", ["locked", "full", "read-only", "hanging"])
-def test_a_desk_without_its_database_gets_flatter_and_opens_nothing(tmp_path: Path, fault: str, after: int) -> None:
+def test_a_desk_without_its_database_gets_flatter_and_opens_nothing(tmp_path: Path, fault: str, after: int, at: int) -> None:
     """Nothing opens any more, what is held is hedged and closed on intents in the emergency file, and no record is lost."""
     with faulty_disk() as disk:
         begin, end = faults(disk, tmp_path / "runs" / "paper-00001" / "journal.db")[fault]
-        desk = Storage(tmp_path, begin, end, after)
+        desk = Storage(tmp_path, begin, end, after, at=at)
         result = desk.run.run()
         seen = [c for c in desk.during if isinstance(c, Submit)]
         assert desk.failed and not any(c.opening for c in seen), "an opening left a desk without a journal"

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from bot.journal import emergency
 from bot.journal.emergency import SLOT, SLOTS, EmergencyFile
 from bot.journal.store import JournalReader, SqliteJournal
 from bot.journal.writer import INSERT, Job, Writer
@@ -249,6 +250,32 @@ def test_a_hanging_disk_under_the_emergency_file_is_bounded_too(tmp_path: Path, 
     file.write([(9, 0, 1, "Alert", b"third")])
     assert [row[0] for row in file.rows()] == [7, 9]
     file.close()
+
+
+def test_the_bound_of_the_emergency_file_is_the_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call waits on one lock for exactly the time it was given; the desk gives it the 250 ms of a commit."""
+    waits: list[float] = []
+
+    class Write(emergency._Write):
+        """A call whose time is up at once."""
+
+        def __init__(self, data: bytes) -> None:
+            super().__init__(data)
+            self.gate = self  # type: ignore[assignment]
+
+        def acquire(self, timeout: float) -> bool:
+            waits.append(timeout)
+            return False
+
+        def release(self) -> None:
+            """Nobody waits."""
+
+    monkeypatch.setattr(emergency, "_Write", Write)
+    journal = SqliteJournal(tmp_path / "desk.db")
+    with pytest.raises(JournalError, match="no answer within 250 ms"):
+        journal.emergency(1, [intent(1, Purpose.HEDGE)])
+    journal.close()
+    assert waits == [0.25]
 
 
 def _settled(file: EmergencyFile) -> None:
