@@ -181,5 +181,9 @@ class TrailingMedian(msgspec.Struct, kw_only=True):
 
 
 def implied_carry_month(annual: float) -> float:
-    """Return an annual carry per month of 30 days."""
+    """Return an annual carry per month of 30 days.
+
+    >>> round(implied_carry_month(0.0730), 4)
+    0.006
+    """
     return annual * 30.0 / 365.0

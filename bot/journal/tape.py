@@ -45,19 +45,6 @@ class Gap(msgspec.Struct, frozen=True):
         return f"unverifiable {self.from_seq}..{'end' if self.to_seq is None else self.to_seq}"
 
 
-class NullTape:
-    """Keeps nothing: bench and simulate without a tape."""
-
-    def record(self, seq: int, event: Observation) -> None:
-        """Drop one observation (port)."""
-
-    def flush(self) -> None:
-        """Nothing is buffered."""
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
 class FileTape:
     """Appends to one file (port bot.model.ports.Tape). A disk that refuses costs chunks, counted in `lost`."""
 
