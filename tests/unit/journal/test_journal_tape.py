@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.journal.tape import FileTape, Gap, NullTape, TapeReader
+from bot.journal.tape import FileTape, Gap, TapeReader
 from bot.model.event import FundingRate, MarkPrice, Observation, Quote, Timer
 
 
@@ -102,11 +102,3 @@ def test_full_disk_costs_chunks_but_never_raises(tmp_path: Path) -> None:
     reader = TapeReader(path)
     assert [seq for seq, _ in reader] == [1, 2, 5]
     assert tape.lost == 2 and reader.gaps == [Gap(3, 4)]
-
-
-def test_null_tape_takes_everything() -> None:
-    """The null tape has the same face."""
-    tape = NullTape()
-    tape.record(1, Timer(1))
-    tape.flush()
-    tape.close()
