@@ -40,7 +40,7 @@ from bot.sim.exchange import Exchange, Rules
 from bot.sim.faults import FaultPlan, decode_faults
 from bot.sim.market import MarketSpec, SeededMarket
 from bot.sim.orders import OrderReceived
-from bot.tally import Score, Tally
+from bot.tally import RunResult, Score, Tally
 from bot.venues.sim import Delays, SimVenue
 from bot.venues.simlog import VenueLog
 from strategies.convergence import Convergence
@@ -111,38 +111,6 @@ class Screen(Protocol):
 
     def look(self, take: Callable[[], snapshot.Snapshot]) -> None:
         """Redraw if it is time."""
-
-
-class RunResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished run as the command line promises it (USD, times ISO 8601 UTC)."""
-
-    run_id: str
-    mode: str
-    seed: int
-    market_from: str
-    market_to: str
-    events: int
-    pairs_opened: int
-    pairs_closed: int
-    fills: int
-    net_delta_base: float
-    net_delta_max_base: float
-    unhedged_usd_s_max: float
-    pnl_usd: float
-    equity_start_usd: float
-    equity_end_usd: float
-    attribution: dict[str, float]
-    residual_usd: float
-    funding_usd: float
-    fees_usd: float
-    refusals: dict[str, int]
-    rejects: int
-    unknown_orders: int
-    invariant_violations: int
-    margin_buffer_min: dict[str, float]
-    kill_level: str
-    commands_sha256: str
-    journal_sha256: str
 
 
 def result_of(

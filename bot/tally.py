@@ -49,6 +49,38 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     commands_sha256: str
 
 
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished run as the command line promises it (USD, times ISO 8601 UTC)."""
+
+    run_id: str
+    mode: str
+    seed: int
+    market_from: str
+    market_to: str
+    events: int
+    pairs_opened: int
+    pairs_closed: int
+    fills: int
+    net_delta_base: float
+    net_delta_max_base: float
+    unhedged_usd_s_max: float
+    pnl_usd: float
+    equity_start_usd: float
+    equity_end_usd: float
+    attribution: dict[str, float]
+    residual_usd: float
+    funding_usd: float
+    fees_usd: float
+    refusals: dict[str, int]
+    rejects: int
+    unknown_orders: int
+    invariant_violations: int
+    margin_buffer_min: dict[str, float]
+    kill_level: str
+    commands_sha256: str
+    journal_sha256: str
+
+
 class PairTally:
     """One pair's attribution with the decision mids its orders were made on, and the running unhedged dollar-seconds."""
 

@@ -16,6 +16,7 @@ from bot.backtest.play import Played
 from bot.backtest.trades import Look, Trade, direction_name
 from bot.journal.attribution import LINES
 from bot.model.notation import instant_ns, iso
+from bot.tally import RunResult
 
 BUCKETS_BP = (*(float(x) for x in range(-40, 45, 5)), 60.0, 100.0)
 """Edges of the histogram of edge minus hurdle, bp of index; 0 parts what is worth trading from what is not."""
@@ -115,36 +116,9 @@ class Assumption(msgspec.Struct, frozen=True):
     source: str
 
 
-class BacktestResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished backtest (USD, times ISO 8601 UTC). The first fields are those of every run."""
+class BacktestResult(RunResult, frozen=True, kw_only=True):
+    """A finished backtest: the fields of every run, then its own (USD, times ISO 8601 UTC)."""
 
-    run_id: str
-    mode: str
-    seed: int
-    market_from: str
-    market_to: str
-    events: int
-    pairs_opened: int
-    pairs_closed: int
-    fills: int
-    net_delta_base: float
-    net_delta_max_base: float
-    unhedged_usd_s_max: float
-    pnl_usd: float
-    equity_start_usd: float
-    equity_end_usd: float
-    attribution: dict[str, float]
-    residual_usd: float
-    funding_usd: float
-    fees_usd: float
-    refusals: dict[str, int]
-    rejects: int
-    unknown_orders: int
-    invariant_violations: int
-    margin_buffer_min: dict[str, float]
-    kill_level: str
-    commands_sha256: str
-    journal_sha256: str
     trades: list[Trade]
     edge_histogram: list[Bucket]
     bars_read: dict[str, int]

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from bot import config
-from bot.app import PaperRun, RunResult
+from bot.app import PaperRun
 from bot.desk.runs import RunFolder, RunRecord, new_run
 from bot.engine.step import Step
 from bot.journal.emergency import SLOT
@@ -25,6 +25,7 @@ from bot.kill.latch import Latch
 from bot.model import event as ev
 from bot.model.command import Cancel, Command, Submit
 from bot.sim.orders import OrderReceived
+from bot.tally import RunResult
 from bot.venues.simlog import read_records
 from tests.unit.journal.faulty_disk import FULL, OK, READONLY, FaultyDisk, faulty_disk
 
