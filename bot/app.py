@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from bot.backtest import replay as replays
+from bot.checks import Checks
 from bot.config import Settings
 from bot.desk import operate, read, snapshot
 from bot.desk import report as reports
@@ -144,11 +145,11 @@ class PaperRun:
         self.tape = FileTape(folder.tape)
         self.venues = self._venues(record, market, last)
         self.opening = [event for event in last if isinstance(event, ev.Quote)]
-        self.traffic = Traffic(self.engine)
+        self.traffic, self.checks = Traffic(self.engine), Checks(self.engine)
         self.log = RunLog(folder.path / RUN_LOG, run_id=folder.run_id, seq=lambda: self.runtime.seq)
         self.runtime = Runtime(
             self.engine, self.journal, self.tape, self.venues, seq=seq,
-            observer=Together(self.tally, screen.feed, self.traffic, self.log),
+            observer=Together(self.tally, screen.feed, self.traffic, self.log, self.checks),
         )  # fmt: skip
         self.latch = latch
         self.shell = Shell(
@@ -207,6 +208,7 @@ class PaperRun:
             ledger.project(self.journal.read(ledger.watermark()))
             return self.result(ledger.books)
         finally:
+            self.log.broken(self.engine.ob.now, self.checks.violations)
             self.log.stopped(self.engine.ob.now, self.shell.stopping or "end")
             self.tape.close()
             self.journal.close()
@@ -214,9 +216,11 @@ class PaperRun:
     def result(self, books: Accounts) -> RunResult:
         """Return the score, with the ledger's books held against the venues' own statements."""
         to_ns = max(self.shell.now_ns, self.engine.ob.now)
+        breaks = self.breaks(books)
+        self.log.broken(to_ns, breaks)
         return result_of(
             self.tally.score(), run_id=self.folder.run_id, mode="paper", seed=self.settings.market.seed, from_ns=self.from_ns,
-            to_ns=to_ns, events=self.runtime.seq, violations=len(self.breaks(books)), journal_sha256=self.journal.sha256(),
+            to_ns=to_ns, events=self.runtime.seq, violations=len(breaks) + self.checks.count, journal_sha256=self.journal.sha256(),
         )  # fmt: skip
 
     def breaks(self, books: Accounts) -> list[str]:

@@ -153,11 +153,6 @@ class Runtime:
         while inbox:
             self._take(inbox.popleft())
 
-    def timer(self, now_ns: int) -> None:
-        """Let the desk's timer fire if it is due at `now_ns` (asyncio shells; `drive` does it by itself)."""
-        if now_ns >= min(self.engine.due_ns, self.engine.look_ns):
-            self._timer(now_ns)
-
     def _observe(self, event: Any) -> None:
         """Pass any market observation but a quote, or a quote the desk is not shown."""
         if type(event) is ev.Unseen:

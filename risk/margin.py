@@ -96,11 +96,6 @@ def liquidation_price(terms: Instrument, coins: float, entry: float, equity: flo
     return price
 
 
-def buffer_fraction(equity: float, maintenance: float) -> float:
-    """Return (equity - maintenance) / equity, negative infinity without equity."""
-    return (equity - maintenance) / equity if equity > 0.0 else float("-inf")
-
-
 def initial(x: Opening, limits: Limits) -> Refusal | None:
     """Refuse when either silo cannot post initial margin for what it would hold (venue net, quote currency)."""
     for silo, leg in ((x.lead_silo, x.lead), (x.hedge_silo, x.hedge)):

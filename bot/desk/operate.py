@@ -32,7 +32,7 @@ from bot.model.errors import BotError, ConfigError
 from bot.model.event import LEVEL_RANK, KillLevel
 from bot.model.ids import InstrumentId
 from bot.model.instrument import Instrument
-from bot.venues.simlog import read_positions
+from bot.venues.simlog import read_positions, read_working
 
 POLL_S = 0.1
 """Wall time between two looks at a desk that is being killed."""
@@ -128,7 +128,7 @@ def _report(state: LatchState, answer: Mapping[str, Any]) -> KillReport:
 
 
 def without_desk(folder: Path, state: LatchState) -> KillReport:
-    """Judge a level by the venue logs of the newest paper run: what they hold is what is held.
+    """Judge a level by the venue logs of the newest paper run: what they hold and work is what is there.
 
     A log that cannot be read is not flat.
     """
@@ -137,7 +137,7 @@ def without_desk(folder: Path, state: LatchState) -> KillReport:
     if run is not None:
         for path in sorted(run.path.glob("venue-*.log")):
             left += _held(path)
-    flat = not any(r.what in ("position", "unconfirmed") for r in left)
+    flat = not left
     if LEVEL_RANK[state.level] < FLATTEN:
         left = [r for r in left if r.what != "position"]
     if LEVEL_RANK[state.level] < CANCEL:
@@ -148,7 +148,8 @@ def without_desk(folder: Path, state: LatchState) -> KillReport:
 def _held(path: Path) -> list[Residual]:
     venue = path.stem.removeprefix("venue-")
     try:
-        return [Residual(venue=venue, what="position", instrument=i, qty=q) for i, q in read_positions(path).items() if q]
+        held = [Residual(venue=venue, what="position", instrument=i, qty=q) for i, q in read_positions(path).items() if q]
+        return held + [Residual(venue=venue, what="order", why=client_id) for client_id in read_working(path)]
     except (BotError, OSError, ValueError) as error:
         return [Residual(venue=venue, what="unconfirmed", why=f"{path.name}: {error}")]
 

@@ -7,7 +7,7 @@ be lost or deleted, and a disk that refuses it costs lines, counted in `lost`, n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,11 @@ class RunLog:
 
     def marked(self, now_ns: int) -> None:
         """Nothing to write."""
+
+    def broken(self, ts: int, violations: Iterable[str]) -> None:
+        """Write each invariant that did not hold: the result counts them, this says which. ts: market time, UTC ns."""
+        for what in violations:
+            self._emit(ts, "invariant.broken", {"what": what})
 
     def stopped(self, ts: int, why: str) -> None:
         """Write the end of the run and close the file. ts: market time, UTC ns."""

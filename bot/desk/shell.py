@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from bot.kill.control import ControlServer
 from bot.kill.latch import Latch, LatchState
@@ -22,18 +22,6 @@ LOOK_S = 0.05
 DRAIN_STEP_NS = 250_000_000
 DRAIN_NS = 60_000_000_000
 """A stop lets orders in flight settle and fills be hedged for at most this much market time."""
-
-OPEN_FOR_EVER = ev.NEVER
-
-
-class Control(Protocol):
-    """What the shell needs of a control server."""
-
-    def poll(self, wait_s: float = 0.0) -> None:
-        """Serve what has arrived, waiting up to `wait_s` for it."""
-
-    def close(self) -> None:
-        """Stop serving."""
 
 
 class Shell:
@@ -53,7 +41,7 @@ class Shell:
         self.speed = speed
         self.latch = latch
         self.on_slice = on_slice
-        self.control: Control | None = None
+        self.control: ControlServer | None = None
         self.stopping = ""
 
     def serve(self, handlers: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]) -> ControlServer:
@@ -80,7 +68,7 @@ class Shell:
                 more = self.runtime.drive(self.source, target)
                 self.now_ns = target
                 self._between()
-                if not more and self.end_ns >= OPEN_FOR_EVER:
+                if not more and self.end_ns >= ev.NEVER:
                     break
             if self.stopping:
                 self.drain()

@@ -6,6 +6,7 @@ folds into obligations and lets monitors, supervision and planner react.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -211,8 +212,7 @@ class Engine:
             self._emit(ev.Refused(ts=now, pair=pair.terms.id, rule=verdict.rule, observed=verdict.observed, limit=verdict.limit))
             return True
         loop.approved_ns = now
-        sign = 1 if intent.target_lead > 0 else -1
-        self._emit(ev.TargetSet(ts=now, pair=pair.terms.id, intent=intent, target_lead=pair.lead.qty * 0 + sign * verdict.lots))
+        self._emit(ev.TargetSet(ts=now, pair=pair.terms.id, intent=intent, target_lead=Decimal(verdict.lots).copy_sign(intent.target_lead)))
         return True
 
     def _stop(self, loop: PairLoop, why: Refusal) -> None:

@@ -7,8 +7,6 @@ expected exit premium = fair premium then + expected excess at z_out + exit half
 
 from __future__ import annotations
 
-from math import log2
-
 import msgspec
 
 
@@ -50,22 +48,6 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     edge_usd: float
     edge_bp: float
     capital: float
-
-    def annual_on_capital(self, horizon_days: float) -> float:
-        """Return edge x 365 / H over the required capital of both silos."""
-        return self.edge_usd / self.capital * 365.0 / horizon_days if horizon_days > 0.0 else 0.0
-
-
-def horizon_days(half_life_days: float, z_in: float, z_out: float, exit_window: float, cap: float) -> float:
-    """Return the holding time expected: half-life x log2(z_in / z_out), cut by the exit window and the cap.
-
-    z_out <= 0 leaves the window and the cap alone.
-
-    >>> horizon_days(1.0, 4.0, 1.0, 30.0, 5.0)
-    2.0
-    """
-    reach = half_life_days * log2(z_in / z_out) if z_out > 0.0 and z_in > z_out else cap
-    return max(0.0, min(reach, exit_window, cap))
 
 
 def expected_edge(x: EdgeInputs) -> Edge:

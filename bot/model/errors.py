@@ -2,7 +2,6 @@
 
 BotError
   ConfigError        a setting, key or limit is wrong; names it
-  BugError           an invariant is broken: journal what is known and halt
   JournalError       an intent could not be made durable
   VenueError         a venue or its adapter failed
   DataError          an input row, file or message is malformed; names it
@@ -17,10 +16,6 @@ class BotError(Exception):
 
 class ConfigError(BotError):
     """A configuration value is missing, unknown or out of range."""
-
-
-class BugError(BotError):
-    """An invariant of ours does not hold; continuing would trade on a wrong state."""
 
 
 class JournalError(BotError):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+from bot.market.funding import payment
 from bot.model.event import CashBooked, Event, FundingPaid, OrderFilled
 from bot.model.ids import ClientId, InstrumentId, VenueId
 from bot.model.instrument import Instrument, coins, initial_margin, maintenance_margin, notional, to_decimal
@@ -39,7 +40,7 @@ def funding_amount(instrument: Instrument, qty: Decimal, rate: float, mark: floa
     """
     price, exact = to_decimal(mark), to_decimal(rate)
     size = coins(instrument, qty, price)
-    return (-size * exact).quantize(BOOKED) if instrument.inverse else -size * price * exact
+    return (-size * exact).quantize(BOOKED) if instrument.inverse else payment(size, price, exact)
 
 
 class Account:

@@ -108,9 +108,9 @@ def test_killing_twice_is_one_kill(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("level", [KillLevel.PAUSE, KillLevel.CANCEL, KillLevel.FLATTEN])
-@pytest.mark.parametrize("holds", ["nothing", "a position", "unreadable"])
+@pytest.mark.parametrize("holds", ["nothing", "a position", "an order", "unreadable"])
 def test_without_a_desk_the_venue_logs_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: KillLevel, holds: str) -> None:
-    """Flat exits well, a held position leaves FLATTEN unreached, and a log that cannot be read is not flat."""
+    """Flat exits well, a held position leaves FLATTEN unreached, a working order CANCEL too, and a log that cannot be read is not flat."""
     run = tmp_path / "runs" / "paper-00001"
     run.mkdir(parents=True)
     (run / "venue-cme.log").touch()
@@ -121,6 +121,7 @@ def test_without_a_desk_the_venue_logs_are_judged(tmp_path: Path, monkeypatch: p
         return {"MBTX26": 20} if holds == "a position" else {}
 
     monkeypatch.setattr(operate, "read_positions", positions)
+    monkeypatch.setattr(operate, "read_working", lambda path: ["P00001L00000001"] if holds == "an order" else [])
     report = kill(tmp_path, level)
     assert report.desk == "none" and report.confirmed_flat is (holds == "nothing")
     reached = holds == "nothing" or level is KillLevel.PAUSE or (level is KillLevel.CANCEL and holds == "a position")

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from opening import INVERSE, LIMITS, MBT, PERP, USD_PERP, changed, exposure, inverse, leg, opening
+from opening import LIMITS, PERP, USD_PERP, changed, exposure, inverse, leg, opening
 
 from risk import margin
 from risk.request import Opening
@@ -203,10 +203,3 @@ def test_liquidation_price_mirrors() -> None:
         left = 240_000.0 + coins * (price - 70_000.0)
         assert left == pytest.approx(margin.maintenance_margin(PERP, 10.0 * price), abs=1e-3)
         assert (price > 70_000.0) is (coins < 0)
-
-
-def test_buffer_fraction() -> None:
-    """Free share of equity; without equity there is none."""
-    assert margin.buffer_fraction(100.0, 25.0) == 0.75
-    assert margin.buffer_fraction(0.0, 0.0) == float("-inf")
-    assert INVERSE.inverse and not MBT.inverse
