@@ -26,6 +26,8 @@ from bot.model.errors import ConfigError
 from bot.model.ids import VenueId
 from bot.model.instrument import Kind
 from bot.model.notation import instant_ns
+from bot.sim.budget import Budget
+from bot.sim.wire import Delays
 from risk import limits as risk_limits
 from risk.limits import Limits
 from strategies.convergence_params import ConvergenceParams
@@ -61,14 +63,6 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
         return instant_ns(self.start)
 
 
-class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """One way times of a simulated venue: our request to it, its reply to us, its quotes to us."""
-
-    request_ns: int
-    reply_ns: int
-    feed_ns: int
-
-
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
     """What a backtest adds to bars. Half-spreads and slippage in ticks of the lead and bp of the hedge's price.
 
@@ -90,19 +84,23 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a composition root needs, checked. cash: opening money by venue and currency."""
+    """Everything a composition root needs, checked. cash: opening money by venue and currency.
+
+    latency, messages: how long a simulated venue's messages are under way, and how many of them it takes.
+    """
 
     market: Market
     cash: dict[VenueId, dict[str, Decimal]]
     strategy: ConvergenceParams
     limits: Limits
     execution: Execution
-    latency: dict[VenueId, Latency]
+    latency: dict[VenueId, Delays]
     costs: Costs
     desk: Desk
     futures: dict[str, FutureProduct]
     perps: dict[str, PerpProduct]
     stables: dict[str, StableProduct]
+    messages: dict[VenueId, Budget] = {}
 
     @property
     def catalogue(self) -> Catalogue:
@@ -377,6 +375,11 @@ def _faults(s: Settings) -> Iterator[tuple[str, str]]:
     for venue, latency in s.latency.items():
         for name, value in zip(latency.__struct_fields__, msgspec.structs.astuple(latency), strict=True):
             yield f"latency.{venue}.{_written(name)}", "" if value >= 0 else "must be >= 0"
+        yield f"latency.{venue}.tail_share", "" if latency.tail_share <= 1.0 else f"{latency.tail_share} must be <= 1"
+        yield f"latency.{venue}.tail_multiple", "" if latency.tail_multiple >= 1.0 else f"{latency.tail_multiple} must be >= 1"
+    for venue, budget in s.messages.items():
+        for name, value in zip(budget.__struct_fields__, msgspec.structs.astuple(budget), strict=True):
+            yield f"messages.{venue}.{name}", "" if value >= 0 else "must be >= 0"
     for venue, purse in s.cash.items():
         for currency, amount in purse.items():
             yield f"cash.{venue}.{currency}", _over_zero(amount)

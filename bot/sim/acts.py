@@ -6,8 +6,8 @@ from decimal import Decimal
 
 from bot.model import event as ev
 from bot.model.ids import InstrumentId
-from bot.model.instrument import Rounding, contracts_for, to_decimal
-from bot.model.order import Side
+from bot.model.instrument import Rounding, contracts_for, round_qty, to_decimal
+from bot.model.order import OrderSpec, Outcome, Side
 from bot.sim.exchange import ADL, LIQUIDATION, Exchange
 from bot.sim.faults import Fault, FaultKind, FaultPlan
 from bot.sim.listing import ZERO
@@ -34,6 +34,15 @@ def act(exchange: Exchange, plan: FaultPlan, begins: bool, fault: Fault, now: in
     if fault.kind is K.BUST:
         return _bust(exchange, now)
     return _seize(exchange, fault, now)
+
+
+def overfill(exchange: Exchange, plan: FaultPlan, spec: OrderSpec, now: int) -> None:
+    """Let the venue fill more than an order asked for, if a fault waits for one that was filled."""
+    fault, ticket = plan.on(K.OVERFILL, now), exchange.orders[spec.client_id]
+    if fault is not None and ticket.outcome is Outcome.FILLED:
+        extra = round_qty(exchange.listings[spec.instrument].instrument, spec.qty * to_decimal(fault.arg("share")), Rounding.UP)
+        if exchange.overfill(spec.client_id, extra, now):
+            plan.strike(K.OVERFILL, now)
 
 
 def _seize(exchange: Exchange, fault: Fault, now: int) -> bool:

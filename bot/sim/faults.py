@@ -8,6 +8,7 @@ order of messages, so the same seed hurts the same ones.
 from __future__ import annotations
 
 import json
+import math
 from bisect import insort
 from collections.abc import Iterable, Sequence
 from random import Random
@@ -50,7 +51,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     def displacement(self, now_ns: int) -> float:
         """Return its `bp` as a fraction at `now_ns`: whole for the first half of its time, then halving six times towards its end."""
         half = (self.until_ns - self.at_ns) / 2
-        return self.arg("bp") * 1e-4 * 0.5 ** (6.0 * max(0.0, now_ns - self.at_ns - half) / half)
+        return self.arg("bp") * 1e-4 * math.pow(0.5, 6.0 * max(0.0, now_ns - self.at_ns - half) / half)
 
 
 class FaultPlan:

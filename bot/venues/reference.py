@@ -6,7 +6,7 @@ the venue whose contracts settle in it, so that both sides of one depeg move at 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from bot.sim.faults import Fault, FaultKind, FaultPlan
 from bot.sim.feed import Feed
 
 
-def reference_plan(terms: Instrument, settled_at: VenueId, faults: Iterable[Fault], now_ns: int = 0) -> FaultPlan:
+def reference_plan(terms: Instrument, settled_at: VenueId, faults: Sequence[Fault], now_ns: int = 0) -> FaultPlan:
     """Return the faults of a reference price: its own, and the depegs of `settled_at`. now_ns: as for FaultPlan."""
     depegs = (msgspec.structs.replace(f, venue=terms.venue) for f in faults if f.kind is FaultKind.DEPEG and f.venue == settled_at)
     return FaultPlan(terms.venue, [*(f for f in faults if f.venue == terms.venue), *depegs], now_ns)
