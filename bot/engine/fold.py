@@ -119,7 +119,9 @@ def _filled(ob: Obligations, terms: Terms, e: ev.OrderFilled) -> None:
     add_cash(silo, e.fee_currency, -e.fee)
     if order is None:
         silo.foreign_execs.add(e.exec_id)
-        silo.unallocated[e.instrument] = silo.unallocated.get(e.instrument, ZERO) + signed
+        left = silo.unallocated.pop(e.instrument, ZERO) + signed
+        if left:
+            silo.unallocated[e.instrument] = left
         return
     order.execs = (*order.execs, e.exec_id)
     book_fill(order, e.qty)

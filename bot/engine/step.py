@@ -13,7 +13,7 @@ import msgspec
 
 from bot.engine import assess, fold, supervise
 from bot.engine.obligations import Obligations, PairState
-from bot.engine.observations import Session, Window, read
+from bot.engine.observations import Session, Window, outdated, read
 from bot.engine.pair import Action, Ask, Execution, hedge_gap, hedge_tradable, lead_tradable, plan, restless
 from bot.engine.watch import Watch
 from bot.model import event as ev
@@ -143,6 +143,8 @@ class Engine:
         """Move a book; ask its strategies; compare stop levels."""
         bid, ask = q.bid, q.ask
         book, loops = self._of[q.instrument]
+        if q.venue_ts <= book.venue_ts and outdated(book, q):
+            return NOTHING
         if not 0.0 < bid <= ask < PRICE_MAX:  # NaN fails every comparison
             book.bid_size = book.ask_size = 0.0
             return NOTHING
