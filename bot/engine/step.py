@@ -226,10 +226,10 @@ class Engine:
         self._emit(ev.Alert(ts=self.ob.now, severity=severity, code=code, text=text))
 
     def _adopt(self, fill: ev.OrderFilled) -> None:
-        """Assign what a venue took by force to the only pair it can belong to; anything else stays quarantined."""
+        """Assign what a venue took by force, or took back, to the only pair it can belong to; anything else stays quarantined."""
         owners = [p for p in self.ob.pairs.values() if fill.instrument in (p.terms.lead, p.terms.hedge)]
         held = self.ob.silos[fill.venue].unallocated.get(fill.instrument)
-        if held and fill.reason in ("liquidation", "adl") and len(owners) == 1:
+        if held and fill.reason in ("liquidation", "adl", "bust") and len(owners) == 1:
             self._stale_looks = True
             self._emit(ev.Allocated(ts=self.ob.now, pair=owners[0].terms.id, instrument=fill.instrument, qty=held, price=fill.price, exec_id=fill.exec_id))
             self._alert(Severity.CRIT, f"venue.{fill.reason}", f"{fill.venue} took {held} {fill.instrument}")
