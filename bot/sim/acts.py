@@ -32,7 +32,7 @@ def act(exchange: Exchange, plan: FaultPlan, begins: bool, fault: Fault, now: in
         return _trade(exchange, fault, now) if begins else _give_back(exchange, now)
     if fault.kind is K.BUST:
         return _bust(exchange, now)
-    return _seize(exchange, fault, now)
+    return not plan.begun(K.MANUAL_TRADE) and _seize(exchange, fault, now)  # or it would take what is to be given back
 
 
 def overfill(exchange: Exchange, plan: FaultPlan, spec: OrderSpec, now: int) -> None:
