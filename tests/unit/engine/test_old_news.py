@@ -132,8 +132,9 @@ def test_a_leg_that_came_from_outside_is_under_the_unhedged_budget() -> None:
 def test_an_unwind_ends_at_the_nearest_lot(hedge: str) -> None:
     """A rest smaller than a lot cannot be unwound: the pair is free again instead of waiting for ever with its target ignored."""
     world = entered()
-    taken(world, "BTCUSDT", Side.BUY if hedge == "-0.96" else Side.SELL, "0.04", "adl")
     world.reject.add("perp")
+    taken(world, "BTCUSDT", Side.BUY if hedge == "-0.96" else Side.SELL, "0.04", "adl")
+    assert world.pair.hedge.qty == D(hedge)
     world.process(ev.UnwindSet(ts=world.now, pair=PAIR, on=True, reason="test"))
     world.run(5)
     assert not world.pair.unwind and world.pair.lead.qty == 10

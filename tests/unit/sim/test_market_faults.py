@@ -182,7 +182,7 @@ def test_a_halt_stops_trading_and_quotes_and_ends(venue: str) -> None:
     (refused,) = r.order(BUY, "1", "70100", instrument=name)
     assert refused.outcome is Outcome.REJECTED and "halt" in refused.reason  # type: ignore[union-attr]
     assert of(ev.OrderEnded, r.cancel(resting, name))[0].outcome is Outcome.CANCELLED
-    assert show(r, 131) is not None
+    assert show(r, 131) is not None and r.venue.plan.quote_ns == ev.NEVER  # type: ignore[attr-defined]
     assert of(ev.OrderFilled, r.order(BUY, "1", "70100", instrument=name))
 
 
@@ -234,8 +234,9 @@ def test_a_bust_takes_back_the_latest_fill() -> None:
     (bust,) = [f for f in of(ev.OrderFilled, r.said) if f.reason == "bust"]
     assert (bust.client_id, bust.side, bust.qty, bust.price) == ("", BUY, D(2), D("70000.0"))
     assert held(r) == {} and r.snapshot().cash["USDT"] == before
+    r.order(BUY, "2", "70010.0")
     r.to(7_000)
-    assert hits(r) == {K.BUST: 1}
+    assert hits(r) == {K.BUST: 1} and held(r) == {"BTCUSDT": D(2)}, "at 3,000 s the last fill is too old"
 
 
 @pytest.mark.parametrize("venue", ["cme", "perp"])
@@ -347,7 +348,7 @@ def test_a_process_that_begins_in_the_middle_meets_what_still_lasts() -> None:
 class Untouched:
     """A feed that must not be asked."""
 
-    def real(self, event: Any, now: int) -> Any:
+    def real(self, event: Any, now: int = 0) -> Any:
         """Fail."""
         raise AssertionError("a quiet quote was looked at for faults")
 
@@ -359,6 +360,7 @@ def test_a_quiet_quote_meets_no_fault_no_wire_and_no_feed() -> None:
     r = rig(faulty(K.SILENT, at_s=100))
     venue: Any = r.venue
     venue._feed = Untouched()
+    venue._observe = venue._feed.real
     for n in range(5):
         r.to(10 + n)
         quote = ev.Quote(r.now, "BTCUSDT", 70_000.0, 70_000.1, 1.0, 1.0, r.now)
