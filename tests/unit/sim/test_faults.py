@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from random import Random
 
 import pytest
 
 from bot.model.errors import ConfigError
 from bot.model.event import NEVER
+from bot.sim.fault_kinds import LENGTH_S
 from bot.sim.faults import ARGS, FEED, INSTANT, LASTING, OFFSHORE, ROWS, Fault, FaultKind, FaultPlan, decode_faults, random_mix
 
 S = 1_000_000_000
@@ -139,3 +142,20 @@ def test_what_only_perpetuals_know_is_drawn_for_their_venue() -> None:
         signs = {f.arg(name) > 0.0 for f in mixes if f.kind is kind}
         assert signs == {True, False}, kind
     assert all(f.for_ns > 0 for f in mixes if f.kind in LASTING)
+
+
+def test_the_page_lists_every_fault_as_it_is() -> None:
+    """docs/faults.md has one line per kind, with its rows, its length and its arguments."""
+    page = (Path(__file__).parents[3] / "docs" / "faults.md").read_text(encoding="utf-8")
+    lines = {cells[0]: cells for cells in ([c.strip() for c in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| "))}
+    assert lines.keys() - {"fault"} == {k.value for k in FaultKind}
+    for kind in FaultKind:
+        _, sort, rows, _, args = lines[kind.value]
+        assert tuple(rows.split()) == ROWS[kind], kind
+        assert sort.split(",")[0] == ("lasting" if kind in LASTING else "timed" if kind in INSTANT else "counted"), kind
+        if kind in LASTING:
+            amount, unit = sort.split(", ")[1].split()
+            assert float(amount) * {"s": 1, "min": 60, "h": 3_600}[unit] == LENGTH_S[kind][0], kind
+        for name, value in ARGS.get(kind, {}).items():
+            assert re.search(rf"{name}\b[^,(]*\({value:g}\b", args), f"{kind}: {name} {value}"
+        assert bool(args) == (kind in ARGS), kind
