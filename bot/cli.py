@@ -89,10 +89,12 @@ def paper(
     given = {"market.speed": ("--speed", speed), "market.seed": ("--seed", seed), "market.scenario": ("--scenario", scenario)}
     if resumed is not None and (seed is not None or scenario or faults or files or sets):
         raise click.UsageError("--continue keeps the run's own settings: give only --for, --speed and --json with it")
+    from bot.crash import arm_from_environment
     from bot.desk.screen import Screen
     from bot.desk.triggers import Triggers
     from bot.model.event import KillLevel
 
+    arm_from_environment("paper")
     loaded = load("paper", files, sets, {k: v for k, v in given.items() if v[1] is not None})
     triggers = Triggers(data_dir())
     latched = triggers.poll()

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from bot.crash import crash_point
 from bot.model.errors import DataError
 from bot.model.event import Observation
 
@@ -76,15 +77,19 @@ class FileTape:
             return
         self._items = []
         first, last = items[0], items[-2]
+        crash_point("tape.before_write")
         if not self._write(_chunk(_MAGIC, self._previous, first, last, _encode(items))):
             self.lost += len(items) // 2
         self._previous = last
+        crash_point("tape.after_write")
 
     def close(self) -> None:
         """Write what is buffered and a mark that nothing is missing at the end."""
         self.flush()
+        crash_point("tape.before_end")
         self._write(_chunk(_CLEAN, self._previous, self._previous, self._previous, b""))
         self._file.close()
+        crash_point("tape.after_end")
 
     def _write(self, chunk: bytes) -> bool:
         """Append whole or not at all; a partial chunk would hide the next one from a reader in a hurry."""

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from bot.crash import crash_point
 from bot.model.errors import BotError, JournalError
 from bot.model.event import LEVEL_RANK, KillLevel
 from bot.model.notation import iso
@@ -126,12 +127,16 @@ class Latch:
     def _write(self, state: LatchState, need: int) -> None:
         """Write both files atomically; `need` of them must succeed."""
         body, failed = msgspec.json.encode(state) + b"\n", []
+        crash_point("latch.before_first")
         for name in FILES:
+            if name is not FILES[0]:
+                crash_point("latch.between_copies")
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 _replace(self.folder / name, body)
             except OSError as error:
                 failed.append(f"{name}: {error}")
+        crash_point("latch.after_second")
         if len(FILES) - len(failed) < need:
             raise JournalError(f"latch in {self.folder}: " + "; ".join(failed))
 
@@ -140,6 +145,7 @@ class Latch:
         before: LatchState, after: LatchState, *, must: bool = False,
     ) -> None:  # fmt: skip
         """Append one line; a raise goes on without it, a resume does not."""
+        crash_point("latch.before_audit")
         try:
             path = self.folder / AUDIT
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -155,6 +161,7 @@ class Latch:
                 file.write(torn + msgspec.json.encode(line) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
+            crash_point("latch.after_audit")
         except OSError as error:
             if must:
                 raise JournalError(f"audit in {self.folder}: {error}") from error
@@ -200,6 +207,7 @@ def _replace(path: Path, body: bytes) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+    crash_point("latch.before_rename")
     os.replace(draft, path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
