@@ -255,13 +255,19 @@ def paper(
             record = RunRecord(
                 mode="paper", seed=settings.market.seed, settings=msgspec.Raw(msgspec.json.encode(settings)), faults=tuple(lines)
             )
-            folder = new_run(data_dir, "paper")
-            crash_point("run.created")
-            folder.write_record(record)
-            crash_point("run.recorded")
+            folder = begin_run(data_dir, record)
         return PaperRun(folder, record, latch or Latch(data_dir), screen, for_ns).run()
     finally:
         os.close(held)
+
+
+def begin_run(data_dir: Path, record: RunRecord) -> RunFolder:
+    """Create the folder of a new run, with what it is started with in it."""
+    folder = new_run(data_dir, record.mode)
+    crash_point("run.created")
+    folder.write_record(record)
+    crash_point("run.recorded")
+    return folder
 
 
 def seeded_market(built: Desk) -> SeededMarket:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bot import cli_desk, cli_studies
+from bot import cli_desk, cli_simulate, cli_studies
 from bot.cli_options import FILE, Instant, Span, Speed, as_json, configured, data_dir, emit
 
 if TYPE_CHECKING:
@@ -269,6 +269,7 @@ def check(files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool) -> int
 
 cli_desk.register(cli)
 cli_studies.register(cli)
+cli_simulate.register(cli)
 
 
 def load(profile: str, files: tuple[Path, ...], sets: tuple[str, ...], options: Mapping[str, tuple[str, Any]] | None = None) -> Loaded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -85,3 +86,23 @@ def emit(verb: str, result: Any, json_out: bool) -> None:
     from bot.desk import card
 
     click.echo(card.json_line(verb, result) if json_out else card.text(verb, result))
+
+
+class Stop:
+    """Notes SIGINT and SIGTERM, so that work under way can end by itself; the code is 128 + the signal, 0 without one."""
+
+    def __init__(self) -> None:
+        self.code = 0
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> Stop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._old[number] = signal.signal(number, self._noted)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, old in self._old.items():
+            signal.signal(number, old)
+
+    def _noted(self, number: int, frame: object) -> None:
+        self.code = self.code or 128 + number

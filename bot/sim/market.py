@@ -35,7 +35,7 @@ class MarketSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     quote_interval_s: mean time between quotes of one venue. Noise and half-lives: of the future against fair value, in bp
     and minutes; of the stablecoin, bp and hours. depth: median displayed value of each side, USD. spread: of the hedge,
-    bp; the lead shows one to three ticks.
+    bp; the lead shows one to three ticks. mirrored: the scenario's excursions go the other way, the hedge cheap instead of dear.
     """
 
     start_ns: int
@@ -56,6 +56,7 @@ class MarketSpec(msgspec.Struct, frozen=True, kw_only=True):
     lead_depth_usd: float = 650_000.0
     hedge_depth_usd: float = 900_000.0
     hedge_spread_bp: float = 0.2
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
         if self.scenario not in WEATHER:
@@ -106,6 +107,7 @@ class _Path:
     def __init__(self, spec: MarketSpec, lead: Instrument, hedge: Instrument, stable: Instrument | None, sessions: SessionSource) -> None:
         self.spec, self.lead, self.hedge, self.stable, self.sessions = spec, lead, hedge, stable, sessions
         self.weather = WEATHER[spec.scenario]
+        self.sign = -1.0 if spec.mirrored else 1.0
         self.rnd = Random(spec.seed).random
         self.spare: float | None = None
         self.now = spec.start_ns - int(spec.history_days * DAY_NS)
@@ -169,7 +171,7 @@ class _Path:
         for episode in self.episodes:
             w = episode.pull(now)
             if w > 0.0:
-                bp += w * (episode.height_bp - bp)
+                bp += w * (self.sign * episode.height_bp - bp)
                 self.pull = max(self.pull, w)
         self.premium = bp * 1e-4
         if now >= self.until:
