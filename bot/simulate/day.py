@@ -20,9 +20,9 @@ from bot.runtime import Runtime, recover
 from bot.sim.exchange import Exchange, Rules
 from bot.sim.faults import FaultPlan
 from bot.sim.market import SeededMarket
-from bot.simulate.deaths import Crash, Reaper
+from bot.simulate.deaths import BETWEEN, START_POINTS, Crash, Reaper
 from bot.simulate.outlet import Outlet
-from bot.simulate.plan import BETWEEN, HOUR, SECOND_NS, START_POINTS, Death, Kill, Plan, settings
+from bot.simulate.plan import HOUR, SECOND_NS, Death, Kill, Plan, settings
 from bot.simulate.storage import FileStore, MemoryStore, Store, folded
 from bot.tally import Tally
 from bot.venues.sim import Delays, SimVenue
@@ -86,7 +86,6 @@ class Day:
         self.memories: dict[int, bytes] = {}
         self.attempts = self.openings = 0
         self.now = plan.start_ns
-        self.commits = plan.commits
         self.digest = ""
         self.venues: dict[str, SimVenue] = {}
         self.up: dict[str, bool] = {}
@@ -158,7 +157,7 @@ class Day:
             exchange.reports.clear()
             self.venues[name] = venue = SimVenue(exchange, delays=delays, plan=self.plans[name], log=store.venue_log(name), now_ns=now)
             venue.up = self.up.get(name, True)
-            self.outlet.watch(venue, self.engine, store.journal, self.failing)
+            self.outlet.watch(venue, self.engine, store.journal, store.disk.fails)
         self.runtime = Runtime(self.engine, store.journal, store.tape, self.venues, seq=store.resumes_at(), observer=self.observers)
         self._started = True
         cash = {v: dict(self.settings.cash[v]) for v in built.venues}
@@ -167,11 +166,6 @@ class Day:
             if type(event) is ev.Quote:
                 self.runtime.emit(msgspec.structs.replace(event, ts=now))
         self.runtime.pump()
-
-    def failing(self, now_ns: int) -> bool:
-        """Return whether the journal confirms nothing at an instant."""
-        c = self.commits
-        return c is not None and c.from_ns <= now_ns < c.to_ns
 
     def _checkpoint_is_whole(self, ob: Obligations) -> None:
         """R1: a checkpoint and its tail must be the whole fold, but for the time, which observations move as well."""
@@ -190,8 +184,8 @@ class Day:
             venue.stop()
         self.venues = {}
         self.store.abandon(between)
-        if self.commits is not None and self.commits.from_ns <= self.now:
-            self.commits = self.store.journal.commits = None  # nobody starts a desk before its disk works again
+        if self.store.disk.fails(self.now):
+            self.store.disk.mend()  # nobody starts a desk before its disk works again
         self.memory = msgspec.json.decode(msgspec.json.encode(self.memory), type=Memory)
         died, self._pending = self._pending, None
         self.reaper.rest()
@@ -291,7 +285,7 @@ class Day:
             p._left.clear()
             p.timed = [row for row in p.timed if not row[1]]
             p.quote_ns = ev.NEVER
-        self.commits = self.store.journal.commits = None
+        self.store.disk.mend()
         self.reaper.rest()
         if self.engine.ob.halted or self.engine.ob.kill_level is not KillLevel.NONE:
             self.kill(KillLevel.NONE, "healed")

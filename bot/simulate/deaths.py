@@ -10,6 +10,33 @@ from contextlib import contextmanager
 from bot import crash
 from bot.model.errors import JournalError
 
+BETWEEN = "between"
+"""A death between two events, at no point of the code."""
+
+
+def _named(*prefixes: str) -> tuple[str, ...]:
+    return tuple(p for p in crash.POINTS if p.startswith(prefixes))
+
+
+FILE_POINTS = _named("run.", "migration.", "emergency.allocated", "import.", "lease.", "journal.before_commit", "journal.after_commit",
+                     "journal.before_mark", "checkpoint.", "tape.", "venue_log.", "ledger.", "close.")  # fmt: skip
+"""Crash points that only a day on real files passes."""
+FIRST_POINTS = _named("run.", "migration.", "emergency.allocated")
+"""Of a run's first start."""
+START_POINTS = _named("import.", "lease.", "recovery.", "venue_log.opened")
+"""Of every start."""
+END_POINTS = _named("checkpoint.", "tape.before_end", "tape.after_end", "stop.", "ledger.", "close.")
+"""Of an orderly end."""
+LATCH_POINTS = _named("latch.", "kill.")
+"""Of a kill and a resume."""
+EMERGENCY_POINTS = _named("emergency.before_write", "emergency.after_write")
+IMPORT_POINTS = _named("import.")
+"""Of a step whose commit failed, and of the start after one."""
+RUNNING_POINTS = tuple(p for p in crash.POINTS if p not in {*FIRST_POINTS, *START_POINTS, *END_POINTS, *LATCH_POINTS, *EMERGENCY_POINTS})
+"""Of any moment of a day, and FILE_RUNNING those of them that only real files pass."""
+FILE_RUNNING = tuple(p for p in RUNNING_POINTS if p in FILE_POINTS)
+SELDOM = ("booking.", "cancel.", "tape.", "end.", "ready.")
+"""Points passed so seldom that a death waits for the first passage only."""
 IN_WRITER = frozenset({"journal.before_commit", "journal.after_commit"})
 """Points passed in the journal's own thread: an exception there would end the thread and not the process."""
 

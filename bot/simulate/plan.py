@@ -17,12 +17,24 @@ from typing import Any
 import msgspec
 
 from bot import config
-from bot.crash import POINTS
 from bot.market.calendar import DeskSessions
 from bot.market.expiry import contract_symbol, expiry_ns
 from bot.model.errors import ConfigError
 from bot.model.event import KillLevel
 from bot.sim.faults import LASTING, Fault, FaultKind, random_mix
+from bot.simulate.deaths import (
+    BETWEEN,
+    EMERGENCY_POINTS,
+    END_POINTS,
+    FILE_POINTS,
+    FILE_RUNNING,
+    FIRST_POINTS,
+    IMPORT_POINTS,
+    LATCH_POINTS,
+    RUNNING_POINTS,
+    SELDOM,
+    START_POINTS,
+)  # fmt: skip
 
 S = 1_000_000_000
 HOUR = 3_600 * S
@@ -35,27 +47,6 @@ FAULTS_DAY = 20
 DRILLS = (KillLevel.PAUSE, KillLevel.FREEZE, KillLevel.CANCEL, KillLevel.FLATTEN, KillLevel.FLATTEN)
 SECOND_NS = 20 * S
 """A drill's second level follows the first after this time."""
-BETWEEN = "between"
-"""A death between two events, at no point of the code."""
-
-_OF_FILES = ("run.", "migration.", "emergency.allocated", "import.", "lease.", "journal.before_commit", "journal.after_commit",
-             "journal.before_mark", "checkpoint.", "tape.", "venue_log.", "ledger.", "close.")  # fmt: skip
-_AT_START = ("import.", "lease.", "recovery.", "venue_log.opened")
-_AT_FIRST = ("run.", "migration.", "emergency.allocated")
-_AT_END = ("tape.before_end", "tape.after_end", "stop.", "ledger.", "close.")
-
-
-def _named(prefixes: Sequence[str]) -> tuple[str, ...]:
-    return tuple(p for p in POINTS if p.startswith(tuple(prefixes)))
-
-
-FILE_POINTS = _named(_OF_FILES)
-"""Crash points that only a day on real files passes."""
-START_POINTS, FIRST_POINTS, END_POINTS = _named(_AT_START), _named(_AT_FIRST), _named(_AT_END)
-"""Crash points of every start after a death, of a run's first start, and of an orderly end."""
-LATCH_POINTS, EMERGENCY_POINTS = _named(("latch.", "kill.")), _named(("emergency.before_write", "emergency.after_write"))
-"""Crash points of a kill, and of a step whose commit failed."""
-RUNNING_POINTS = tuple(p for p in POINTS if p not in {*START_POINTS, *FIRST_POINTS, *END_POINTS, *LATCH_POINTS, *EMERGENCY_POINTS})
 
 
 class Kill(msgspec.Struct, frozen=True):
@@ -68,11 +59,15 @@ class Kill(msgspec.Struct, frozen=True):
 
 
 class Commits(msgspec.Struct, frozen=True):
-    """A stretch in which the journal confirms nothing. kind: "late" (rows land all the same), "lost", "dead" (emergency file too)."""
+    """A stretch in which the journal confirms nothing. kind: "late" (rows land all the same), "lost", "dead" (emergency file too).
+
+    on_fill: it begins with the first fill inside the stretch, when a hedge is due.
+    """
 
     from_ns: int
     to_ns: int
     kind: str
+    on_fill: bool = False
 
 
 class Death(msgspec.Struct, frozen=True):
@@ -167,7 +162,10 @@ def plan_of(seed: int) -> Plan:
     kills = _kills(rng, start) if kind in (2, 3, 8) else ()
     dies = kind in (0, 3, 5, 6, 9) or plan.files or commits is not None
     deaths = _deaths(rng, plan, commits, kills) if dies else ()
-    return msgspec.structs.replace(plan, faults=faults, kills=kills, commits=commits, deaths=deaths, mood="swarm" if faults else "quiet")
+    passive = plan.passive or any(d.point.startswith("cancel.") for d in deaths)  # only what rests is cancelled
+    return msgspec.structs.replace(
+        plan, passive=passive, faults=faults, kills=kills, commits=commits, deaths=deaths, mood="swarm" if faults else "quiet"
+    )
 
 
 def faulty(seed: int, kind: FaultKind, for_ns: int = 0, **changes: Any) -> Plan:
@@ -241,9 +239,10 @@ def _kills(rng: Random, start: int) -> tuple[Kill, ...]:
 
 
 def _commits(rng: Random, start: int) -> Commits:
-    at = start + int((1.2 + 3.0 * rng.random()) * HOUR)
+    at = start + int((1.0 + 2.0 * rng.random()) * HOUR)
     kind = ("late", "lost", "dead")[int(rng.random() * 3)]
-    return Commits(at, at + int((5.0 + 600.0 * rng.random() ** 2) * S), kind)
+    on_fill = rng.random() < 0.7
+    return Commits(at, at + int((5.0 + 600.0 * rng.random() ** 2 + 3_600.0 * on_fill) * S), kind, on_fill)
 
 
 def _deaths(rng: Random, plan: Plan, commits: Commits | None, kills: tuple[Kill, ...]) -> tuple[Death, ...]:
@@ -253,14 +252,16 @@ def _deaths(rng: Random, plan: Plan, commits: Commits | None, kills: tuple[Kill,
     """
     start, turn, out = plan.start_ns, plan.seed // 2, []
     if commits is not None and commits.kind != "late":
-        out.append(Death(commits.to_ns, BETWEEN, again=_again(rng, plan)))
+        out.append(Death(commits.to_ns, BETWEEN, again=IMPORT_POINTS[turn // 2 % len(IMPORT_POINTS)] if plan.files else _again(rng, plan)))
         if rng.random() < 0.5:
             out.append(Death(commits.from_ns, EMERGENCY_POINTS[turn % len(EMERGENCY_POINTS)]))
     else:
         running = [p for p in RUNNING_POINTS if plan.files or p not in FILE_POINTS]
-        for n in range(1 + int(rng.random() * 3)):
-            point = BETWEEN if rng.random() < 0.2 else running[(turn * 3 + n) % len(running)]
-            out.append(Death(start + int((0.5 + 14.0 * rng.random()) * HOUR), point, 1 + int(rng.random() * 4), _again(rng, plan)))
+        for n in range(1 + plan.files + int(rng.random() * 3)):
+            pool = FILE_RUNNING if plan.files and n % 2 else running
+            point = BETWEEN if rng.random() < 0.2 else pool[(turn * 3 + n) % len(pool)]
+            nth = 1 if point.startswith(SELDOM) else 1 + int(rng.random() * 4)
+            out.append(Death(start + int((0.5 + 14.0 * rng.random() ** 2) * HOUR), point, nth, _again(rng, plan)))
     if kills:
         out.append(Death(kills[0].at_ns, LATCH_POINTS[turn % len(LATCH_POINTS)]))
         if len(kills) > 1 and rng.random() < 0.5:
@@ -273,5 +274,6 @@ def _deaths(rng: Random, plan: Plan, commits: Commits | None, kills: tuple[Kill,
 
 
 def _again(rng: Random, plan: Plan) -> str:
-    points = [p for p in START_POINTS if plan.files or p not in FILE_POINTS]
-    return points[int(rng.random() * len(points))] if rng.random() < 0.3 else ""
+    """Return where the start after a death dies as well, "" for most."""
+    points = [p for p in START_POINTS if p not in IMPORT_POINTS and (plan.files or p not in FILE_POINTS)]
+    return points[int(rng.random() * len(points))] if rng.random() < (0.6 if plan.files else 0.25) else ""

@@ -40,7 +40,6 @@ class Kept(Protocol):
 
     durable: set[str]
     failed: int
-    commits: Commits | None
 
 
 class DayJournal(StoredJournal, Kept, Protocol):
@@ -72,40 +71,68 @@ def _intents(events: Sequence[ev.Event]) -> list[str]:
     return [e.order.client_id for e in events if isinstance(e, ev.OrderIntended)]
 
 
+class Disk:
+    """Whether the journal's disk confirms anything, as planned."""
+
+    def __init__(self, plan: Commits | None) -> None:
+        self.plan = plan
+        self._filled = False
+
+    def fails(self, ts: int) -> bool:
+        """Return whether nothing is confirmed at `ts`."""
+        c = self.plan
+        return c is not None and c.from_ns <= ts < c.to_ns and (self._filled or not c.on_fill)
+
+    def refuses(self, events: Sequence[ev.Event]) -> bool:
+        """Return whether this step is not confirmed; a fill may be what it begins with."""
+        c, ts = self.plan, events[0].ts
+        if c is not None and c.on_fill and c.from_ns <= ts < c.to_ns and type(events[0]) is ev.OrderFilled:
+            self._filled = True
+        return self.fails(ts)
+
+    def mend(self) -> None:
+        """Work from now on."""
+        self.plan = None
+
+
 class PlannedJournal(MemoryJournal):
     """A journal in memory that fails for the stretch its plan says."""
 
-    def __init__(self, commits: Commits | None) -> None:
+    def __init__(self, disk: Disk) -> None:
         super().__init__()
-        self.commits = commits
+        self.disk = disk
         self.durable: set[str] = set()
         self.failed = 0
 
     def append(self, seq: int, events: Sequence[ev.Event]) -> None:
         """Keep, lose or keep late."""
-        c = self.commits
-        if c is not None and c.from_ns <= events[0].ts < c.to_ns:
+        if self.disk.refuses(events):
             self.failed += 1
-            if c.kind == "late":
+            if self._kind == "late":
                 super().append(seq, events)
-            raise JournalError(f"no confirmation in time ({c.kind})")
+            raise JournalError(f"no confirmation in time ({self._kind})")
         super().append(seq, events)
         self.durable.update(_intents(events))
 
     def emergency(self, seq: int, events: Sequence[ev.Event]) -> None:
         """Keep in the second place, which an import merges by content: a late row is there already."""
         crash_point("emergency.before_write")
-        if self.commits is not None and self.commits.kind == "dead":
+        if self._kind == "dead":
             raise JournalError("emergency file: no space")
         if self.last_seq() < seq:
             super().append(seq, events)
         self.durable.update(_intents(events))
         crash_point("emergency.after_write")
 
+    @property
+    def _kind(self) -> str:
+        return self.disk.plan.kind if self.disk.plan is not None else ""
+
 
 class Store(Protocol):
-    """Storage of one day. journal, tape: those of the process that runs now. run: its number."""
+    """Storage of one day. journal, tape: those of the process that runs now. run: its number. disk: what the journal lies on."""
 
+    disk: Disk
     journal: DayJournal
     tape: Tape | None
     latch: Latch
@@ -134,7 +161,8 @@ class MemoryStore:
     """Journal and tape in memory; the latch alone is files, for a kill is nothing else."""
 
     def __init__(self, plan: Plan, record: bool) -> None:
-        self.journal: DayJournal = PlannedJournal(plan.commits)
+        self.disk = Disk(plan.commits)
+        self.journal: DayJournal = PlannedJournal(self.disk)
         self._tape = ListTape() if record else None
         self.tape: Tape | None = self._tape
         self.run = 0
@@ -171,17 +199,16 @@ class MemoryStore:
 class FileJournal:
     """The desk's real journal with a plan for its disk; while it fails it stays failed until the process is gone."""
 
-    def __init__(self, path: Path, reaper: Reaper, must_exist: bool) -> None:
-        self.commits: Commits | None = None
+    def __init__(self, path: Path, reaper: Reaper, disk: Disk, must_exist: bool) -> None:
         self.durable: set[str] = set()
         self.failed = 0
         self._reaper = reaper
+        self._disk = disk
         self.inner = SqliteJournal(path, timeout_s=PATIENCE_S, must_exist=must_exist)
 
     def append(self, seq: int, events: Sequence[ev.Event]) -> None:
         """Commit the events of one step."""
-        c = self.commits
-        if c is not None and c.from_ns <= events[0].ts < c.to_ns:
+        if self._disk.refuses(events):
             self._reaper.fail()
         try:
             with self._reaper.mortal():
@@ -222,7 +249,7 @@ class FileStore:
     """A run folder as paper has it, on a file system in memory where there is one."""
 
     def __init__(self, plan: Plan, settings: Settings, reaper: Reaper) -> None:
-        self._plan = plan
+        self.disk = Disk(plan.commits)
         self._reaper = reaper
         self._temporary = _folder()
         self.folder = Path(self._temporary.name)
@@ -241,9 +268,9 @@ class FileStore:
         if self.paths is None:
             self.paths = app.begin_run(self.folder, self.record)
         paths = self.paths
-        journal = FileJournal(paths.journal, self._reaper, must_exist=paths.tape.exists())
+        journal = FileJournal(paths.journal, self._reaper, self.disk, must_exist=paths.tape.exists())
         self.journal, self._open = journal, True
-        journal.durable, journal.failed, journal.commits = self._durable, self._failed, self._plan.commits
+        journal.durable, journal.failed = self._durable, self._failed
         with self._reaper.mortal():
             self.run = journal.inner.lease_run("simulate")
         self._file_tape = FileTape(paths.tape)
@@ -277,7 +304,7 @@ class FileStore:
         """Book the ledger, end the tape and close the database, as paper does at its end."""
         assert self.paths is not None and isinstance(self.journal, FileJournal)
         ledger = Ledger(ledger_engine(self.paths.journal), terms)
-        ledger.project(self.journal.read(ledger.watermark()))
+        ledger.project(list(self.journal.read(ledger.watermark())))
         self._file_tape.close()
         with self._reaper.mortal():
             self.journal.inner.close()
