@@ -146,7 +146,7 @@ class PaperRun:
         self.tape = FileTape(folder.tape)
         self.venues = self._venues(record, market, last)
         self.opening = [event for event in last if isinstance(event, ev.Quote)]
-        self.traffic, self.checks = Traffic(self.engine), Checks(self.engine)
+        self.traffic, self.checks = Traffic(self.engine), Checks(self.engine, whole=not self.journal.imported)
         self.log = RunLog(folder.path / RUN_LOG, run_id=folder.run_id, seq=lambda: self.runtime.seq)
         self.runtime = Runtime(
             self.engine, self.journal, self.tape, self.venues, seq=seq,

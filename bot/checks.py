@@ -47,8 +47,11 @@ _AT_WORST = (flow.position_limit, counterparty.venue_caps, counterparty.stable_c
 class Checks:
     """Observer of one runtime (bot.runtime.Observer). violations: one line each; count: how many there were."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Begin with what the engine's record holds now: a recovered desk is judged from its recovery on."""
+    def __init__(self, engine: Engine, whole: bool = True) -> None:
+        """Begin with what the engine's record holds now: a recovered desk is judged from its recovery on.
+
+        whole: nothing of that record was lost. After a disk that refused rows the orders in flight answer decisions nobody remembers.
+        """
         self.engine = engine
         self.violations: list[str] = []
         self.count = 0
@@ -62,7 +65,7 @@ class Checks:
         ob = engine.ob
         for client_id, o in ob.orders.items():
             self.orders[client_id] = Twin(spec=o.spec, status=o.status, filled=o.filled, reported=o.reported, execs=set(o.execs), sent_ns=o.sent_ns,
-                                          not_found=o.not_found, not_found_ns=o.not_found_ns, late=not o.live)  # fmt: skip
+                                          not_found=o.not_found, not_found_ns=o.not_found_ns, late=not (o.live and whole))  # fmt: skip
         self.live.update(ob.live)
         for pair in ob.pairs.values():
             self.legs[pair.terms.id] = Legs(lead=pair.lead.qty, hedge=pair.hedge.qty)

@@ -42,8 +42,8 @@ class Hopeless(Exception):
 class Observers:
     """Tally, checks and a count of what reached the gate, as one observer of one process."""
 
-    def __init__(self, engine: Engine, carry: float, inverse: bool) -> None:
-        self.checks = Checks(engine)
+    def __init__(self, engine: Engine, carry: float, inverse: bool, whole: bool) -> None:
+        self.checks = Checks(engine, whole=whole)
         self.tally = None if inverse else Tally(engine, carry)  # attribution of an inverse contract is not defined
         self.attempts = 0
 
@@ -93,7 +93,7 @@ class Day:
         self.runtime: Runtime
         self.observers: Observers
         self._pending: Death | None = None
-        self._started = False
+        self._started = self._opened = self.lost = False
         self.arm(next((d for d in plan.deaths if d.at_ns <= plan.start_ns), None))
         self._start(plan.start_ns)
 
@@ -143,6 +143,7 @@ class Day:
         """Start a process: open, fold, connect, be shown the last quotes."""
         plan, built, store = self.plan, self.built, self.store
         store.open()
+        self._opened = True
         ob = recover(store.journal, built.terms, built.obligations(store.run, "S"))
         self._checkpoint_is_whole(ob)
         ob.run = store.run
@@ -150,7 +151,7 @@ class Day:
         self.counted["starts latched"] += level is not KillLevel.NONE
         self.memories[now] = msgspec.json.encode(self.memory)
         self.engine = built.engine(ob, self.memory)
-        self.observers = Observers(self.engine, self.settings.strategy.carry_fixed, plan.inverse)
+        self.observers = Observers(self.engine, self.settings.strategy.carry_fixed, plan.inverse, whole=not self.lost)
         for name in built.venues:
             times, exchange = self.settings.latency[name], self._exchange(name, now)
             delays = Delays(request_ns=times.request_ns, reply_ns=times.reply_ns, feed_ns=times.feed_ns if plan.feed else 0)
@@ -183,6 +184,7 @@ class Day:
             self.up[name] = venue.up
             venue.stop()
         self.venues = {}
+        self.lost = self.lost or (self._opened and self.store.journal.lost)
         self.store.abandon(between)
         if self.store.disk.fails(self.now):
             self.store.disk.mend()  # nobody starts a desk before its disk works again

@@ -68,8 +68,12 @@ def _parts(plan: Plan) -> list[Part]:
 
 
 def _with(plan: Plan, parts: list[Part]) -> Plan:
+    """Return the plan with these parts alone. The death that ends a stretch without a journal belongs to the stretch."""
     kept = {field: tuple(x for n, x in enumerate(getattr(plan, field)) if (field, n) in parts) for field in ("faults", "kills", "deaths")}
-    return msgspec.structs.replace(plan, commits=plan.commits if ("commits", 0) in parts else None, **kept)
+    commits = plan.commits if ("commits", 0) in parts else None
+    ends = plan.commits.to_ns if plan.commits is not None and plan.commits.kind != "late" else -1
+    kept["deaths"] = tuple(d for d in plan.deaths if (d.at_ns == ends and commits is not None) or (d in kept["deaths"] and d.at_ns != ends))
+    return msgspec.structs.replace(plan, commits=commits, **kept)
 
 
 def _plainer(plan: Plan) -> list[dict[str, Any]]:

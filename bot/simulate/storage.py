@@ -36,10 +36,14 @@ PATIENCE_S = 60.0
 
 
 class Kept(Protocol):
-    """A journal that also knows what it promised. durable: intents that may leave. failed: commits it refused."""
+    """A journal that also knows what it promised. durable: intents that may leave. failed: commits it refused.
+
+    lost: rows of the process that runs now were refused and are not written.
+    """
 
     durable: set[str]
     failed: int
+    lost: bool
 
 
 class DayJournal(StoredJournal, Kept, Protocol):
@@ -103,6 +107,7 @@ class PlannedJournal(MemoryJournal):
         self.disk = disk
         self.durable: set[str] = set()
         self.failed = 0
+        self.lost = False
 
     def append(self, seq: int, events: Sequence[ev.Event]) -> None:
         """Keep, lose or keep late."""
@@ -110,6 +115,8 @@ class PlannedJournal(MemoryJournal):
             self.failed += 1
             if self._kind == "late":
                 super().append(seq, events)
+            else:
+                self.lost = True
             raise JournalError(f"no confirmation in time ({self._kind})")
         super().append(seq, events)
         self.durable.update(_intents(events))
@@ -123,6 +130,12 @@ class PlannedJournal(MemoryJournal):
             super().append(seq, events)
         self.durable.update(_intents(events))
         crash_point("emergency.after_write")
+
+    def checkpoint(self, seq: int, state: bytes) -> None:
+        """Keep the state after `seq`, unless rows before it wait for the disk: it is written in order."""
+        if self.lost:
+            raise JournalError("checkpoint: rows before it are not written")
+        super().checkpoint(seq, state)
 
     @property
     def _kind(self) -> str:
@@ -184,6 +197,7 @@ class MemoryStore:
 
     def abandon(self, between: bool) -> None:
         """Lose what the tape still held in memory."""
+        self.journal.lost = False
         rows = self._tape.rows if self._tape is not None else []
         while rows and not between and rows[-1][0] > self.journal.last_seq():
             rows.pop()
@@ -202,6 +216,7 @@ class FileJournal:
     def __init__(self, path: Path, reaper: Reaper, disk: Disk, must_exist: bool) -> None:
         self.durable: set[str] = set()
         self.failed = 0
+        self.lost = False
         self._reaper = reaper
         self._disk = disk
         self.inner = SqliteJournal(path, timeout_s=PATIENCE_S, must_exist=must_exist)
@@ -215,6 +230,7 @@ class FileJournal:
                 self.inner.append(seq, events)
         except JournalError:
             self.failed += 1
+            self.lost = True
             raise
         self.durable.update(_intents(events))
 
