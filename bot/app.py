@@ -14,7 +14,6 @@ import msgspec
 from bot.backtest import replay as replays
 from bot.checks import Checks
 from bot.config import Settings
-from bot.crash import crash_point
 from bot.desk import operate, read, snapshot
 from bot.desk import report as reports
 from bot.desk.feed import Together
@@ -258,10 +257,7 @@ def paper(
             record = RunRecord(
                 mode="paper", seed=settings.market.seed, settings=msgspec.Raw(msgspec.json.encode(settings)), faults=tuple(lines)
             )
-            folder = new_run(data_dir, "paper")
-            crash_point("run.created")
-            folder.write_record(record)
-            crash_point("run.recorded")
+            folder = new_run(data_dir, record)
         return PaperRun(folder, record, latch or Latch(data_dir), screen, for_ns).run()
     finally:
         os.close(held)

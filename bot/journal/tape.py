@@ -39,10 +39,18 @@ _decode = msgspec.msgpack.Decoder(list[int | Observation]).decode
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """Observations with these seqs, ends included, may be missing; to_seq None: until the end of the run."""
+    """Observations with these seqs, ends included, may be missing; to_seq None: until the end of the run.
+
+    empty: none are, but the writer was killed there, perhaps before its last observation was acted on.
+    """
 
     from_seq: int
     to_seq: int | None
+
+    @property
+    def empty(self) -> bool:
+        """Return whether no observation is missing."""
+        return self.to_seq is not None and self.to_seq < self.from_seq
 
     def __str__(self) -> str:
         """Return the wording of replay."""
@@ -140,8 +148,7 @@ class TapeReader:
             self.gaps.append(Gap(self.last_seq + 1, None))
 
     def _gap(self, to_seq: int) -> None:
-        if to_seq > self.last_seq:
-            self.gaps.append(Gap(self.last_seq + 1, to_seq))
+        self.gaps.append(Gap(self.last_seq + 1, max(to_seq, self.last_seq)))
 
 
 def _chunk(magic: bytes, previous: int, first: int, last: int, payload: bytes) -> bytes:
