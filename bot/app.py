@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
@@ -14,7 +14,6 @@ import msgspec
 from bot.backtest import replay as replays
 from bot.checks import Checks
 from bot.config import Settings
-from bot.crash import crash_point
 from bot.desk import operate, read, snapshot
 from bot.desk import report as reports
 from bot.desk.feed import Together
@@ -136,15 +135,16 @@ class PaperRun:
         self.desk = desk(settings)
         self.journal = SqliteJournal(folder.journal, must_exist=folder.tape.exists())
         self.number = self.journal.lease_run("paper")
-        self.from_ns, seq = where_it_stopped(folder, self.journal, settings.market.start_ns)
+        logs = {name: VenueLog(folder.venue_log(name)) for name in self.desk.venues}
+        self.from_ns, seq = where_it_stopped(folder, self.journal, logs.values(), settings.market.start_ns)
         ob = recover(self.journal, self.desk.terms, self.desk.obligations(self.number, LETTERS["paper"]))
         ob.run = self.number
         market = seeded_market(self.desk)
         memory, self.source, last = warmed(self.desk, market, self.from_ns)
         self.engine = self.desk.engine(ob, memory)
         self.tally = Tally(self.engine, settings.strategy.carry_fixed)
-        self.tape = FileTape(folder.tape)
-        self.venues = self._venues(record, market, last)
+        self.tape = FileTape(folder.tape, from_seq=seq)
+        self.venues = self._venues(record, market, last, logs)
         self.opening = [event for event in last if isinstance(event, ev.Quote)]
         self.traffic, self.checks = Traffic(self.engine), Checks(self.engine, whole=not self.journal.imported)
         self.log = RunLog(folder.path / RUN_LOG, run_id=folder.run_id, seq=lambda: self.runtime.seq)
@@ -158,7 +158,9 @@ class PaperRun:
             speed=screen.speed, latch=self.latch, on_slice=lambda: screen.look(self.snapshot),
         )  # fmt: skip
 
-    def _venues(self, record: RunRecord, market: SeededMarket, last: Iterable[ev.Observation]) -> dict[VenueId, SimVenue]:
+    def _venues(
+        self, record: RunRecord, market: SeededMarket, last: Iterable[ev.Observation], logs: Mapping[VenueId, VenueLog]
+    ) -> dict[VenueId, SimVenue]:
         """Return the in-process venues, restored from their own logs and shown the market as it stood."""
         settings, venues = self.settings, {}
         scripted = [*market.faults(), *decode_faults(record.faults, settings.market.start_ns, self.desk.venues)]
@@ -167,7 +169,7 @@ class PaperRun:
             offshore = any(terms.kind is Kind.PERP for terms in listed)
             rules = Rules(insured=offshore)  # an offshore account ends at zero; a broker asks for the rest
             exchange = Exchange(name, listed, settings.cash[name], self.desk.sessions, rules, now_ns=self.from_ns)
-            times, log = settings.latency[name], VenueLog(self.folder.venue_log(name))
+            times, log = settings.latency[name], logs[name]
             self.journal.refuse_unknown(name, (r.spec.client_id for r in log.restored if isinstance(r, OrderReceived)))
             venues[name] = SimVenue(
                 exchange, delays=Delays(request_ns=times.request_ns, reply_ns=times.reply_ns, feed_ns=times.feed_ns),
@@ -255,19 +257,10 @@ def paper(
             record = RunRecord(
                 mode="paper", seed=settings.market.seed, settings=msgspec.Raw(msgspec.json.encode(settings)), faults=tuple(lines)
             )
-            folder = begin_run(data_dir, record)
+            folder = new_run(data_dir, record)
         return PaperRun(folder, record, latch or Latch(data_dir), screen, for_ns).run()
     finally:
         os.close(held)
-
-
-def begin_run(data_dir: Path, record: RunRecord) -> RunFolder:
-    """Create the folder of a new run, with what it is started with in it."""
-    folder = new_run(data_dir, record.mode)
-    crash_point("run.created")
-    folder.write_record(record)
-    crash_point("run.recorded")
-    return folder
 
 
 def seeded_market(built: Desk) -> SeededMarket:
@@ -299,9 +292,15 @@ def warmed(built: Desk, market: SeededMarket, at_ns: int) -> tuple[Any, Iterator
     return built.warm(history), chain(ahead, source), list(last.values())
 
 
-def where_it_stopped(folder: RunFolder, journal: SqliteJournal, start_ns: int) -> tuple[int, int]:
-    """Return (market time, seq) of a run's last event; the market's start and 0 for a new run."""
+def where_it_stopped(folder: RunFolder, journal: SqliteJournal, logs: Iterable[VenueLog], start_ns: int) -> tuple[int, int]:
+    """Return (market time, seq) of a run's last event; the market's start and 0 for a new run.
+
+    What a venue has booked happened, whether or not the desk lived to hear of it: a market set back to before would let
+    it happen again (the same funding paid twice).
+    """
     seq, now = journal.last_seq(), start_ns
+    for log in logs:
+        now = max(now, max((record.ts for record in log.restored), default=now))
     for _, _, event in journal.read(max(0, seq - 1)):
         now = max(now, event.ts)
     if folder.tape.exists():

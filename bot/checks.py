@@ -7,6 +7,7 @@ invariant, time and numbers. Quotes cost nothing, a step without orders about a 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -126,8 +127,10 @@ class Checks:
             for pair in self.legs:
                 self._retire(pair)
         elif isinstance(e, ev.RunStarted):
+            several = Counter(self.orders[client_id].spec.pair for client_id in self.live)
             for client_id in self.live:
                 twin = self.orders[client_id]
+                twin.late = twin.late or several[twin.spec.pair] > 1  # venues tell what happened meanwhile in any order
                 twin.not_found = twin.not_found_ns = 0
                 if twin.status in (_SENT, _WORKING):
                     twin.status = _UNKNOWN

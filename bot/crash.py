@@ -20,8 +20,8 @@ from bot.model.errors import ConfigError
 VARIABLE = "BOT_CRASH_AT"
 
 Point = Literal[
-    # A new run: its folder, the settings in it, its database.
-    "run.created", "run.recorded", "migration.before_commit", "migration.after_commit", "emergency.allocated",
+    # A new run: its folder with its settings, its database.
+    "run.before_record", "run.before_rename", "run.after_rename", "migration.before_commit", "migration.after_commit", "emergency.allocated",
     # A start: intents left beside the database are imported, a run number leased, the record folded, venues asked.
     "import.before_commit", "import.after_commit", "import.clearing", "import.after_clear",
     "lease.before_commit", "lease.after_commit",

@@ -125,11 +125,14 @@ class Latch:
             return after
 
     def _write(self, state: LatchState, need: int) -> None:
-        """Write both files atomically; `need` of them must succeed."""
+        """Write both files atomically, the one that says the lower level first; `need` of them must succeed.
+
+        Whoever dies in between leaves the higher level of the other copy in force: a resume lowers nothing before its end.
+        """
         body, failed = msgspec.json.encode(state) + b"\n", []
         crash_point("latch.before_first")
-        for name in FILES:
-            if name is not FILES[0]:
+        for place, name in enumerate(sorted(FILES, key=self._rank)):
+            if place:
                 crash_point("latch.between_copies")
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -139,6 +142,13 @@ class Latch:
         crash_point("latch.after_second")
         if len(FILES) - len(failed) < need:
             raise JournalError(f"latch in {self.folder}: " + "; ".join(failed))
+
+    def _rank(self, name: str) -> int:
+        """Return the rank of the level one file says, -1 if it says none."""
+        try:
+            return LEVEL_RANK[msgspec.json.decode((self.folder / name).read_bytes(), type=LatchState).level]
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            return -1
 
     def _audit(
         self, action: str, level: KillLevel, reason: str, who: str, channel: str, now_ns: int,

@@ -13,7 +13,7 @@ import msgspec
 from bot import app
 from bot.config import Settings
 from bot.crash import crash_point
-from bot.desk.runs import RunFolder, RunRecord
+from bot.desk.runs import RunFolder, RunRecord, new_run
 from bot.engine import fold
 from bot.engine.obligations import Obligations
 from bot.journal.ledger import Ledger, ledger_engine
@@ -274,7 +274,7 @@ class FileStore:
         self.paths: RunFolder | None = None
         self.run = 0
         self._durable: set[str] = set()
-        self._failed = 0
+        self._failed = self._seq = 0
         self._open = False
         self.journal: DayJournal
         self.tape: Tape | None = None
@@ -282,21 +282,20 @@ class FileStore:
     def open(self) -> None:
         """Begin the run if it has not begun, then open its files; a run number is leased each time."""
         if self.paths is None:
-            self.paths = app.begin_run(self.folder, self.record)
+            self.paths = new_run(self.folder, self.record)
         paths = self.paths
         journal = FileJournal(paths.journal, self._reaper, self.disk, must_exist=paths.tape.exists())
         self.journal, self._open = journal, True
         journal.durable, journal.failed = self._durable, self._failed
         with self._reaper.mortal():
             self.run = journal.inner.lease_run("simulate")
-        self._file_tape = FileTape(paths.tape)
+        self._seq = max([journal.last_seq(), *(seq for seq, _ in TapeReader(paths.tape))] if paths.tape.exists() else [journal.last_seq()])
+        self._file_tape = FileTape(paths.tape, from_seq=self._seq)
         self.tape = self._file_tape
 
     def resumes_at(self) -> int:
         """Return the last seq of journal and tape, as paper finds it."""
-        assert self.paths is not None
-        reader = TapeReader(self.paths.tape)
-        return max([self.journal.last_seq(), *(seq for seq, _ in reader)])
+        return self._seq
 
     def venue_log(self, venue: VenueId) -> VenueLog | None:
         """Open the log of an in-process venue; what it held is what the venue knows."""
