@@ -7,12 +7,13 @@ becomes part of the settings, and so of what a run records: a run is recovered a
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from bot.layers import Layer
 from bot.model.errors import ConfigError
 from bot.model.instrument import Instrument
 from bot.sim.scenarios import Scenario, scripted
@@ -23,8 +24,8 @@ FOLDER = "scenarios"
 SUFFIX = ".toml"
 
 
-def read(name: str, packaged: Path) -> tuple[str, dict[str, Any]]:
-    """Return (source as printed, table of the whole section) of the scenario `name`. packaged: folder of the packaged TOML files.
+def layer(name: str, packaged: Path) -> Layer:
+    """Return the scenario `name` as the section of settings it is. packaged: folder of the packaged TOML files.
 
     Raises ConfigError naming file and key.
     """
@@ -45,7 +46,7 @@ def read(name: str, packaged: Path) -> tuple[str, dict[str, Any]]:
         checked = msgspec.convert(table, Scenario)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{source}: {error}") from error
-    return source, {"scenario": msgspec.to_builtins(checked)}
+    return Layer(source, {"scenario": msgspec.to_builtins(checked)})
 
 
 def check(scenario: Scenario, lead: Instrument, hedge: Instrument, source: Mapping[str, str]) -> None:
@@ -61,13 +62,13 @@ def label(name: str) -> str:
     return Path(name).stem if name.endswith(SUFFIX) else name
 
 
-def wanted(layers: Iterable[tuple[Mapping[str, Any], bool]]) -> str:
-    """Return the market.scenario that holds. layers: (table, whether its keys may be of any case), lowest first."""
-    for table, any_case in reversed(list(layers)):
-        value: Any = table
+def wanted(layers: Sequence[Layer]) -> str:
+    """Return the market.scenario that holds, of layers lowest first. Raises ConfigError when none gives it."""
+    for given in reversed(layers):
+        value: Any = given.table
         for key in ("market", "scenario"):
             found = value if isinstance(value, Mapping) else {}
-            value = next((found[k] for k in found if (k.lower() if any_case else k) == key), None)
+            value = next((found[k] for k in found if (k.lower() if given.text else k) == key), None)
         if isinstance(value, str):
             return value
     raise ConfigError("market.scenario is missing: no layer gives it")

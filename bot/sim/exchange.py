@@ -21,6 +21,7 @@ from bot.model.instrument import Instrument, Rounding, round_price, round_qty, t
 from bot.model.order import OrderSpec, Outcome, Side, TimeInForce
 from bot.model.ports import SessionSource
 from bot.sim.account import Account
+from bot.sim.book import Depth
 from bot.sim.listing import ZERO, Listing, Ticket
 from bot.sim.matching import crossed, next_slice, taken
 from bot.sim.orders import OrderReceived, Record, Register, refusal
@@ -37,12 +38,20 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     fee_rounding: quantum that fees are rounded half-up to, None for exact. liquidation_rate: fraction of notional
     charged on top of the taker fee (an assumption; above about 0.6 % every liquidation would take all). liquidation_slice: share of a position
     sold at a time, 0..1. insured: an account without positions is brought back to 0 when it owes (offshore venues).
+    depth: the book behind the touch, None for the touch alone. breaker_share: a price this far (fraction) from an extreme
+    of the last `breaker_window_s` halts the instrument for `breaker_halt_s`; 0.0 for none. limit_share: an order priced
+    further (fraction) than this beyond the reference price is refused; 0.0 for no limit.
     """
 
     fee_rounding: Decimal | None = None
     liquidation_rate: Decimal = Decimal("0.002")
     liquidation_slice: Decimal = Decimal("0.25")
     insured: bool = False
+    depth: Depth | None = None
+    breaker_share: float = 0.0
+    breaker_window_s: float = 3_600.0
+    breaker_halt_s: float = 120.0
+    limit_share: float = 0.0
 
 
 DEFAULT_RULES = Rules()
@@ -205,7 +214,38 @@ class Exchange:
         """Return signed contracts of everything held."""
         return self.account.positions()
 
+    def shown(self, quote: ev.Quote) -> ev.Quote:
+        """Return the quote as the venue displays it: the same object when nothing of ours is missing from its sizes."""
+        return quote
+
     # What venues do unasked.
+
+    def halt(self, instrument: InstrumentId, now_ns: int, until_ns: int) -> None:
+        """Stop trading in an instrument until `until_ns`: nothing matches, orders are refused, cancels are taken."""
+        self.advance(now_ns)
+
+    def hike(self, multiple: float, now_ns: int) -> None:
+        """Multiply initial and maintenance margin rates by `multiple` (> 0, of the listed rates) from now on."""
+        self.advance(now_ns)
+
+    def adl_rank(self, instrument: InstrumentId) -> int:
+        """Return the place in the queue for auto-deleveraging, 0 (last or flat) to 4 (first)."""
+        return 0
+
+    def bust(self, exec_id: str, now_ns: int) -> bool:
+        """Reverse an execution of ours; return whether there was such a one to reverse."""
+        self.advance(now_ns)
+        return False
+
+    def trade_manually(self, instrument: InstrumentId, side: Side, qty: Decimal, now_ns: int) -> bool:
+        """Let a person trade in the account by hand; return whether anything traded."""
+        self.advance(now_ns)
+        return False
+
+    def overfill(self, client_id: ClientId, qty: Decimal, now_ns: int) -> bool:
+        """Let the venue fill `qty` more than an order asked for; return whether it did."""
+        self.advance(now_ns)
+        return False
 
     def fill_resting(self, client_id: ClientId, now_ns: int) -> bool:
         """Let somebody take a resting order whole, at its limit (a fill that races a cancel); return whether it rested."""

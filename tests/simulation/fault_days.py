@@ -34,12 +34,14 @@ from bot.model.errors import JournalError
 from bot.model.event import LEVEL_RANK, KillLevel
 from bot.runtime import Runtime, recover
 from bot.sim import market as markets
+from bot.sim.budget import UNLIMITED
 from bot.sim.exchange import Exchange, Rules
 from bot.sim.faults import LASTING, Fault, FaultKind, FaultPlan, random_mix
 from bot.sim.market import MarketSpec, SeededMarket
 from bot.sim.scenarios import Episode
 from bot.tally import Tally
-from bot.venues.sim import Delays, SimVenue
+from bot.venues.reference import ReferenceVenue, reference_plan
+from bot.venues.sim import SimVenue
 from strategies.excess import Memory
 
 S = 1_000_000_000
@@ -357,6 +359,10 @@ class Day:
         self.tape = ListTape() if record else None
         self.exchanges = {v: self._exchange(v) for v in built.venues}
         self.plans = {v: FaultPlan(v, plan.faults) for v in built.venues}
+        stable = terms[pair.stable] if pair.stable else None
+        if stable is not None:
+            self.plans[stable.venue] = reference_plan(stable, terms[pair.hedge].venue, plan.faults)
+        self.prices = {} if stable is None else {stable.venue: ReferenceVenue(stable, self.plans[stable.venue])}
         self.sent: set[str] = set()
         self.violations: list[str] = []
         self.counted: Counter[str] = Counter()
@@ -401,12 +407,13 @@ class Day:
         old, self.venues = self.venues, {}
         for name, exchange in self.exchanges.items():
             times = self.settings.latency[name]
-            delays = Delays(request_ns=times.request_ns, reply_ns=times.reply_ns, feed_ns=times.feed_ns if plan.feed else 0)
+            delays = times if plan.feed else msgspec.structs.replace(times, feed_ns=0)
             exchange.reports.clear()
-            self.venues[name] = SimVenue(exchange, delays=delays, plan=self.plans[name], now_ns=now)
+            self.venues[name] = SimVenue(exchange, delays=delays, plan=self.plans[name], now_ns=now, seed=plan.seed,
+                                         budget=self.settings.messages.get(name, UNLIMITED))  # fmt: skip
             self.venues[name].up = old[name].up if old else True
             self._spy(self.venues[name])
-        self.runtime = Runtime(self.engine, self.journal, self.tape, self.venues, seq=self._last_seq(), observer=self.observers)
+        self.runtime = Runtime(self.engine, self.journal, self.tape, {**self.venues, **self.prices}, seq=self._last_seq(), observer=self.observers)
         cash = {v: dict(self.settings.cash[v]) for v in built.venues}
         self.runtime.start(ev.RunStarted(ts=now, run=self.run, mode="S", cash=cash, kill_level=level))
         for newest, before in list(self.last.values()):  # as a feed does on connecting

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bot import config
+from bot import config, layers
 from bot.engine.pair import Execution
 from bot.model.errors import ConfigError
 from bot.model.instrument import Kind, maintenance_margin, tier_for
@@ -56,7 +56,7 @@ def test_no_key_hides_in_the_code(section: str, kind: type[msgspec.Struct]) -> N
     loaded = load()
     optional = {"strategy.half_life_days"}
     for field in kind.__struct_fields__:
-        key = f"{section}.{config._written(field)}"
+        key = f"{section}.{layers.written(field)}"
         assert key in optional or any(source == "packaged defaults.toml" for source, _ in loaded.origins[key]), key
 
 

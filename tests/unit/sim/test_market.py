@@ -37,7 +37,7 @@ TERMS = {i.id: i for i in (MBT, PERP, USDT)}
 
 def shipped(name: str) -> Scenario:
     """Return a shipped scenario from its file."""
-    return msgspec.convert(scenarios.read(name, config.packaged_folder())[1]["scenario"], Scenario)
+    return msgspec.convert(scenarios.layer(name, config.packaged_folder()).table["scenario"], Scenario)
 
 
 def market(seed: int = 1, scenario: str = "story", days: float = 4.0, interval_s: float = 20.0, **more: Any) -> SeededMarket:
