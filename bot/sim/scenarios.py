@@ -40,16 +40,44 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Weather(msgspec.Struct, frozen=True, kw_only=True):
-    """A scenario's ordinary days. premium_sd_bp, premium_half_life_h: of the premium left to itself. episodes: whether
-    excursions come; blow_out_bp: height of the one that does not stop in time, 0 for none. gap: the index jumps by
-    this fraction, up or down, while the future is closed.
+    """A scenario's ordinary days. Deviations and jumps in bp; half-lives say their unit; jumps of mean size, either sign.
+
+    Index: vol_year, continuous a year; vol_sd and vol_memory_h of the logarithm of its short-run part (forgotten by 1/e);
+    regime: of its slow part; moves_day: its jumps. Premium: a slow part with jumps, and a noise that grows with volatility.
+    Lead: of the future over its fair value, noise and slow swing. Stable: of the stablecoin, with steps off its peg.
+    hours: whether volatility, depth and spreads follow the hours of the week (bot.sim.hours). Depths: median displayed value
+    of each side, USD; hedge_spread_bp: of the hedge, the lead shows one to three ticks. episodes: whether excursions come;
+    blow_out_bp: height of the one that does not stop in time, 0 for none. gap: the index jumps by this fraction, up or
+    down, while the future is closed.
     """
 
+    vol_year: float = 0.50
+    vol_sd: float = 0.30
+    vol_memory_h: float = 4.0
+    regime_sd: float = 0.0
+    regime_half_life_d: float = 3.0
+    moves_day: float = 0.0
+    move_bp: float = 0.0
     premium_mean_bp: float = 2.0
     premium_sd_bp: float = 8.0
     premium_half_life_h: float = 2.0
     jumps_day: float = 1.0
     jump_bp: float = 6.0
+    premium_noise_bp: float = 0.0
+    premium_noise_half_life_min: float = 45.0
+    lead_noise_bp: float = 1.2
+    lead_noise_half_life_min: float = 15.0
+    lead_swing_bp: float = 0.0
+    lead_swing_half_life_h: float = 6.0
+    stable_sd_bp: float = 3.0
+    stable_half_life_h: float = 24.0
+    depegs_year: float = 0.0
+    depeg_bp: float = 0.0
+    depeg_half_life_h: float = 36.0
+    hours: bool = False
+    lead_depth_usd: float = 650_000.0
+    hedge_depth_usd: float = 900_000.0
+    hedge_spread_bp: float = 0.2
     episodes: bool = True
     blow_out_bp: float = 0.0
     gap: float = 0.0
@@ -57,13 +85,18 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
 
 WEATHER: dict[str, Weather] = {
     "story": Weather(),
-    "calm": Weather(premium_mean_bp=-1.0, premium_sd_bp=4.0, premium_half_life_h=4.0, jumps_day=0.5, jump_bp=4.0, episodes=False),
+    "calm": Weather(
+        vol_year=0.45, vol_sd=0.35, vol_memory_h=1.45, regime_sd=0.42, regime_half_life_d=3.0, moves_day=0.5, move_bp=25.0,
+        premium_mean_bp=-4.5, premium_sd_bp=0.47, premium_half_life_h=72.0, jumps_day=0.0, premium_noise_bp=0.9,
+        lead_noise_bp=2.0, lead_noise_half_life_min=4.0, lead_swing_bp=5.5, stable_sd_bp=6.0, stable_half_life_h=96.0,
+        depegs_year=1.5, depeg_bp=30.0, hours=True, episodes=False,
+    ),
     "widen": Weather(blow_out_bp=190.0),
     "leg-fail": Weather(),
     "exchange-down": Weather(),
     "gap": Weather(gap=0.02),
-}
-"""calm: about what a front month net of carry shows in quiet weeks (a prior of 5-30 bp, facts page; no measurement)."""
+}  # fmt: skip
+"""calm: fitted to market data of 2025 and 2026; what fits and what does not is in docs/calibration.md."""
 
 
 def episodes(weather: Weather, seed: int, start_ns: int, day: int) -> tuple[Episode, ...]:
