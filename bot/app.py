@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from bot import scenarios
 from bot.backtest import replay as replays
 from bot.checks import Checks
 from bot.config import Settings
@@ -180,7 +181,7 @@ class PaperRun:
     def snapshot(self) -> snapshot.Snapshot:
         """Return the desk as it stands between two events."""
         market = self.settings.market
-        return snapshot.take(self.engine, run_id=self.folder.run_id, seed=market.seed, scenario=market.scenario)
+        return snapshot.take(self.engine, run_id=self.folder.run_id, seed=market.seed, scenario=scenarios.label(market.scenario))
 
     def faults_hit(self) -> dict[str, dict[str, int]]:
         """Return how often each scripted fault has struck, by venue and kind."""
@@ -265,7 +266,7 @@ def seeded_market(built: Desk) -> SeededMarket:
     """Return the market that the settings' seed and scenario describe."""
     market, terms, pair = built.settings.market, built.terms, built.pair
     spec = MarketSpec(
-        start_ns=market.start_ns, seed=market.seed, scenario=market.scenario, history_days=market.history_days,
+        start_ns=market.start_ns, seed=market.seed, scenario=built.settings.scenario, history_days=market.history_days,
         quote_interval_s=market.quote_interval_s,
     )  # fmt: skip
     stable = terms[pair.stable] if pair.stable is not None else None

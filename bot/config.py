@@ -19,21 +19,21 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from bot import instruments
+from bot import instruments, scenarios
 from bot.engine.pair import Execution
 from bot.instruments import Catalogue, FutureProduct, PerpProduct, StableProduct
 from bot.model.errors import ConfigError
 from bot.model.ids import VenueId
 from bot.model.instrument import Kind
 from bot.model.notation import instant_ns
+from bot.sim.scenarios import Scenario
 from risk import limits as risk_limits
 from risk.limits import Limits
 from strategies.convergence_params import ConvergenceParams
 
 ENV_PREFIX = "BOT__"
 PROFILES = ("paper", "backtest", "backtest-daily", "bench", "simulate")
-SCENARIOS = ("story", "calm", "widen", "leg-fail", "exchange-down", "gap")
-SPEED_WATCHED = 300.0
+SPEED_WATCHED = 60.0
 """Market seconds per second of a run someone watches (speed = "auto")."""
 _WRITTEN_OUT = ("limits",)
 """Sections whose every key must be in a file: no code default may stand in."""
@@ -42,7 +42,7 @@ _WRITTEN_OUT = ("limits",)
 class Market(msgspec.Struct, frozen=True, kw_only=True):
     """The pair and the seeded market. start: UTC instant where the warm history ends. speed: a number, "max" or "auto".
 
-    history_days: length of the warm history. quote_interval_s: mean time between quotes of one venue.
+    scenario: a shipped name or a .toml file. history_days: of warm history. quote_interval_s: mean, of one venue.
     """
 
     lead: str
@@ -90,9 +90,10 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a composition root needs, checked. cash: opening money by venue and currency."""
+    """Everything a composition root needs, checked. scenario: what market.scenario names. cash: by venue and currency."""
 
     market: Market
+    scenario: Scenario
     cash: dict[VenueId, dict[str, Decimal]]
     strategy: ConvergenceParams
     limits: Limits
@@ -146,6 +147,8 @@ def load(
     layers += _environment(os.environ if environ is None else environ)
     layers += [_assignment(text) for text in sets]
     layers += [Layer(name, _nested(key.split("."), value)) for key, (name, value) in (options or {}).items()]
+    script = scenarios.read(scenarios.wanted((x.table, x.text) for x in layers), packaged)
+    layers.insert(4, Layer(*script))
     origins: dict[str, list[tuple[str, Any]]] = {}
     for layer in layers:
         for key, value in _leaves(Settings, layer.table, "", layer, origins):
@@ -341,6 +344,7 @@ def _check(s: Settings, source: Mapping[str, str]) -> None:
             raise ConfigError(f"{key}: {wrong} in {source.get(key, 'the defaults')}")
     instruments.check(s.catalogue)
     _check_pair(s, source)
+    scenarios.check(s.scenario, s.catalogue.named(s.market.lead), s.catalogue.named(s.market.hedge), source)
 
 
 def _check_pair(s: Settings, source: Mapping[str, str]) -> None:
@@ -364,7 +368,6 @@ def _faults(s: Settings) -> Iterator[tuple[str, str]]:
     """Yield (key, what is wrong or "") of everything that a type cannot say."""
     m, x, limits = s.market, s.execution, s.limits
     yield "market.start", _reads(instant_ns, m.start)
-    yield "market.scenario", "" if m.scenario in SCENARIOS else f"{m.scenario!r} is not one of {', '.join(SCENARIOS)}"
     yield "market.seed", "" if m.seed >= 0 else f"{m.seed} must be >= 0"
     yield "market.history_days", _over_zero(m.history_days)
     yield "market.quote_interval_s", _over_zero(m.quote_interval_s)

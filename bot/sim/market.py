@@ -19,7 +19,7 @@ from bot.model.ports import SessionSource
 from bot.sim.faults import Fault
 from bot.sim.hours import widening
 from bot.sim.regime import Regime
-from bot.sim.scenarios import DAY_NS, WEATHER, Episode, episodes, scripted
+from bot.sim.scenarios import DAY_NS, ORDINARY, Episode, Scenario, episodes, scripted
 
 S = 1_000_000_000
 YEAR_S = 365 * 86_400.0
@@ -43,7 +43,7 @@ class MarketSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     start_ns: int
     seed: int = 1
-    scenario: str = "story"
+    scenario: Scenario = ORDINARY
     history_days: float = 30.0
     quote_interval_s: float = 3.0
     mark_interval_s: float = 10.0
@@ -53,8 +53,6 @@ class MarketSpec(msgspec.Struct, frozen=True, kw_only=True):
     carry: float = 0.06
 
     def __post_init__(self) -> None:
-        if self.scenario not in WEATHER:
-            raise ValueError(f"scenario {self.scenario!r}: known are {', '.join(WEATHER)}")
         for name in ("quote_interval_s", "mark_interval_s", "funding_interval_s", "stable_interval_s"):
             if not 0.0 < getattr(self, name) < 86_400.0:
                 raise ValueError(f"{name}: {getattr(self, name)} must be > 0 and below a day")
@@ -92,7 +90,7 @@ class SeededMarket:
 
     def faults(self) -> tuple[Fault, ...]:
         """Return the venue faults that belong to the scenario."""
-        return tuple(scripted(self.spec.scenario, self.spec.seed, self.spec.start_ns, self.hedge.venue))
+        return scripted(self.spec.scenario, self.spec.start_ns, self.lead.venue, self.hedge.venue)
 
 
 class _Path:
@@ -100,7 +98,9 @@ class _Path:
 
     def __init__(self, spec: MarketSpec, lead: Instrument, hedge: Instrument, stable: Instrument | None, sessions: SessionSource) -> None:
         self.spec, self.lead, self.hedge, self.stable, self.sessions = spec, lead, hedge, stable, sessions
-        self.weather = WEATHER[spec.scenario]
+        self.weather = spec.scenario.weather
+        self.opening, self.moves = spec.scenario.opening(spec.start_ns), spec.scenario.index_moves
+        self.moved = 0.0
         self.rnd = Random(spec.seed).random
         self.spare: float | None = None
         self.now = spec.start_ns - int(spec.history_days * DAY_NS)
@@ -167,8 +167,9 @@ class _Path:
         day = (now - self.spec.start_ns) // DAY_NS
         if day != self.day:
             self.day = day
-            both = [e for d in (day - 1, day) for e in episodes(self.weather, self.spec.seed, self.spec.start_ns, d)]
-            self.episodes = tuple(both)
+            spec, quiet = self.spec, self.spec.scenario.quiet_min
+            both = [e for d in (day - 1, day) for e in episodes(self.weather, spec.seed, spec.start_ns, d, quiet)]
+            self.episodes = (*both, *self.opening)
         bp, self.pull = self.base_bp + self.flicker_bp, 0.0
         for episode in self.episodes:
             w = episode.pull(now)
@@ -176,6 +177,10 @@ class _Path:
                 bp += w * (episode.height_bp - bp)
                 self.pull = max(self.pull, w)
         self.premium = bp * 1e-4
+        if self.moves:
+            done = sum(move.log_done(now - self.spec.start_ns) for move in self.moves)
+            self.log_index += done - self.moved
+            self.moved = done
         if now >= self.until:
             was = self.open
             self.open, self.until = self.sessions.is_open(self.lead.id, now)

@@ -136,8 +136,7 @@ def test_a_wrong_setting_is_refused_naming_it(given: str, said: str) -> None:
 
 def test_a_missing_limit_is_refused(tmp_path: Path) -> None:
     """A limit that no layer gives has no safe value: the code default does not stand in."""
-    for file in config.packaged_folder().glob("*.toml"):
-        shutil.copy(file, tmp_path)
+    shutil.copytree(config.packaged_folder(), tmp_path, dirs_exist_ok=True)
     defaults = tmp_path / "defaults.toml"
     defaults.write_text("".join(x for x in defaults.read_text().splitlines(keepends=True) if "drawdown_share" not in x))
     with pytest.raises(ConfigError, match="^limits.drawdown_share is missing"):
