@@ -56,21 +56,55 @@ def _within(value: msgspec.Struct, **bounds: tuple[float, float]) -> None:
 
 
 class Weather(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A scenario's ordinary days. premium_sd_bp, premium_half_life_h: of the premium left to itself. episodes: whether
-    excursions come, drawn from the seed. gap: the index jumps by about this fraction, up or down, while the future is
-    closed.
+    """A scenario's ordinary days. Deviations and jumps in bp, half-lives in the unit they name; a jump has a mean size and either sign.
+
+    Index: vol_year, continuous, of a year; vol_sd and vol_memory_h (forgotten by 1/e) of the short-run part of its logarithm,
+    regime of the slow one; moves_day: jumps. Premium: a slow part with jumps, and a noise that grows with volatility. Lead:
+    of the future over its fair value, noise and slow swing. Stable: of the stablecoin, with steps off its peg. hours:
+    whether volatility, depth and spreads follow the hours of the week (bot.sim.hours). Depths: median displayed value of
+    each side, USD; hedge_spread_bp: of the hedge (the lead shows one to three ticks). episodes: whether excursions come,
+    drawn from the seed. gap: the index jumps by about this fraction, up or down, while the future is closed.
     """
 
+    vol_year: float = 0.50
+    vol_sd: float = 0.30
+    vol_memory_h: float = 4.0
+    regime_sd: float = 0.0
+    regime_half_life_d: float = 3.0
+    moves_day: float = 0.0
+    move_bp: float = 0.0
     premium_mean_bp: float = 2.0
     premium_sd_bp: float = 8.0
     premium_half_life_h: float = 2.0
     jumps_day: float = 1.0
     jump_bp: float = 6.0
+    premium_noise_bp: float = 0.0
+    premium_noise_half_life_min: float = 45.0
+    lead_noise_bp: float = 1.2
+    lead_noise_half_life_min: float = 15.0
+    lead_swing_bp: float = 0.0
+    lead_swing_half_life_h: float = 6.0
+    stable_sd_bp: float = 3.0
+    stable_half_life_h: float = 24.0
+    depegs_year: float = 0.0
+    depeg_bp: float = 0.0
+    depeg_half_life_h: float = 36.0
+    hours: bool = False
+    lead_depth_usd: float = 650_000.0
+    hedge_depth_usd: float = 900_000.0
+    hedge_spread_bp: float = 0.2
     episodes: bool = True
     gap: float = 0.0
 
     def __post_init__(self) -> None:
-        _within(self, premium_sd_bp=(0.0, 1e3), premium_half_life_h=(0.01, 1e4), jumps_day=(0.0, 1e3), jump_bp=(0.0, 1e3), gap=(0.0, 0.5))
+        size, rate, life = (0.0, 1e3), (0.0, 1e3), (0.01, 1e4)
+        _within(
+            self, vol_year=(0.01, 5.0), vol_sd=(0.0, 2.0), vol_memory_h=life, regime_sd=(0.0, 2.0), regime_half_life_d=life, moves_day=rate,
+            move_bp=size, premium_mean_bp=(-1e3, 1e3), premium_sd_bp=size, premium_half_life_h=life, jumps_day=rate, jump_bp=size,
+            premium_noise_bp=size, premium_noise_half_life_min=life, lead_noise_bp=size, lead_noise_half_life_min=life, lead_swing_bp=size,
+            lead_swing_half_life_h=life, stable_sd_bp=size, stable_half_life_h=life, depegs_year=rate, depeg_bp=size, depeg_half_life_h=life,
+            lead_depth_usd=(1.0, 1e9), hedge_depth_usd=(1.0, 1e9), hedge_spread_bp=size, gap=(0.0, 0.5),
+        )  # fmt: skip
 
 
 class Excursion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
