@@ -8,9 +8,9 @@ from bot.model import event as ev
 from bot.model.ids import InstrumentId
 from bot.model.instrument import Rounding, contracts_for, round_qty, to_decimal
 from bot.model.order import OrderSpec, Outcome, Side
+from bot.sim.book import ZERO
 from bot.sim.exchange import ADL, LIQUIDATION, Exchange
 from bot.sim.faults import Fault, FaultKind, FaultPlan
-from bot.sim.listing import ZERO
 
 MANUAL = "manual"
 BUSTABLE_NS = 1_800_000_000_000
