@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from bot import scenarios
 from bot.backtest import replay as replays
 from bot.checks import Checks
 from bot.config import Settings
@@ -37,12 +38,14 @@ from bot.model.instrument import Instrument, Kind
 from bot.model.notation import iso
 from bot.model.position import ZERO
 from bot.runtime import Observer, Runtime, recover
+from bot.sim.budget import UNLIMITED
 from bot.sim.exchange import Exchange, Rules
-from bot.sim.faults import FaultPlan, decode_faults
+from bot.sim.faults import Fault, FaultPlan, decode_faults
 from bot.sim.market import MarketSpec, SeededMarket
 from bot.sim.orders import OrderReceived
 from bot.tally import RunResult, Score, Tally
-from bot.venues.sim import Delays, SimVenue
+from bot.venues.reference import ReferenceVenue, reference_plan
+from bot.venues.sim import SimVenue
 from bot.venues.simlog import VenueLog
 from strategies.convergence import Convergence
 
@@ -144,12 +147,13 @@ class PaperRun:
         self.engine = self.desk.engine(ob, memory)
         self.tally = Tally(self.engine, settings.strategy.carry_fixed)
         self.tape = FileTape(folder.tape, from_seq=seq)
-        self.venues = self._venues(record, market, last, logs)
+        scripted = [*market.faults(), *decode_faults(record.faults, settings.market.start_ns, self.desk.venues)]
+        self.venues = self._venues(scripted, last, logs)
         self.opening = [event for event in last if isinstance(event, ev.Quote)]
         self.traffic, self.checks = Traffic(self.engine), Checks(self.engine, whole=not self.journal.imported)
         self.log = RunLog(folder.path / RUN_LOG, run_id=folder.run_id, seq=lambda: self.runtime.seq)
         self.runtime = Runtime(
-            self.engine, self.journal, self.tape, self.venues, seq=seq,
+            self.engine, self.journal, self.tape, {**self.venues, **reference_price(self.desk, scripted, self.from_ns)}, seq=seq,
             observer=Together(self.tally, screen.feed, self.traffic, self.log, self.checks),
         )  # fmt: skip
         self.latch = latch
@@ -159,22 +163,21 @@ class PaperRun:
         )  # fmt: skip
 
     def _venues(
-        self, record: RunRecord, market: SeededMarket, last: Iterable[ev.Observation], logs: Mapping[VenueId, VenueLog]
+        self, scripted: Sequence[Fault], last: Iterable[ev.Observation], logs: Mapping[VenueId, VenueLog]
     ) -> dict[VenueId, SimVenue]:
         """Return the in-process venues, restored from their own logs and shown the market as it stood."""
-        settings, venues = self.settings, {}
-        scripted = [*market.faults(), *decode_faults(record.faults, settings.market.start_ns, self.desk.venues)]
+        settings = self.settings
+        venues: dict[VenueId, SimVenue] = {}
         for name in self.desk.venues:
             listed = [terms for terms in self.desk.terms.values() if terms.venue == name]
             offshore = any(terms.kind is Kind.PERP for terms in listed)
             rules = Rules(insured=offshore)  # an offshore account ends at zero; a broker asks for the rest
             exchange = Exchange(name, listed, settings.cash[name], self.desk.sessions, rules, now_ns=self.from_ns)
-            times, log = settings.latency[name], logs[name]
+            log = logs[name]
             self.journal.refuse_unknown(name, (r.spec.client_id for r in log.restored if isinstance(r, OrderReceived)))
             venues[name] = SimVenue(
-                exchange, delays=Delays(request_ns=times.request_ns, reply_ns=times.reply_ns, feed_ns=times.feed_ns),
-                plan=FaultPlan(name, [f for f in scripted if f.at_ns >= self.from_ns]), log=log,
-                now_ns=self.from_ns,
+                exchange, delays=settings.latency[name], plan=FaultPlan(name, scripted, self.from_ns), log=log, now_ns=self.from_ns,
+                budget=settings.messages.get(name, UNLIMITED), seed=settings.market.seed,
             )  # fmt: skip
             for event in last:
                 venues[name].prime(event)
@@ -183,7 +186,7 @@ class PaperRun:
     def snapshot(self) -> snapshot.Snapshot:
         """Return the desk as it stands between two events."""
         market = self.settings.market
-        return snapshot.take(self.engine, run_id=self.folder.run_id, seed=market.seed, scenario=market.scenario)
+        return snapshot.take(self.engine, run_id=self.folder.run_id, seed=market.seed, scenario=scenarios.label(market.scenario))
 
     def faults_hit(self) -> dict[str, dict[str, int]]:
         """Return how often each scripted fault has struck, by venue and kind."""
@@ -267,11 +270,19 @@ def seeded_market(built: Desk) -> SeededMarket:
     """Return the market that the settings' seed and scenario describe."""
     market, terms, pair = built.settings.market, built.terms, built.pair
     spec = MarketSpec(
-        start_ns=market.start_ns, seed=market.seed, scenario=market.scenario, history_days=market.history_days,
+        start_ns=market.start_ns, seed=market.seed, scenario=built.settings.scenario, history_days=market.history_days,
         quote_interval_s=market.quote_interval_s,
     )  # fmt: skip
     stable = terms[pair.stable] if pair.stable is not None else None
     return SeededMarket(spec, terms[pair.lead], terms[pair.hedge], stable, built.sessions)
+
+
+def reference_price(built: Desk, scripted: Sequence[Fault], now_ns: int) -> dict[VenueId, ReferenceVenue]:
+    """Return what shows the stablecoin of the pair under the scripted faults; nothing for a hedge that settles in coin."""
+    if built.pair.stable is None:
+        return {}
+    terms = built.terms[built.pair.stable]
+    return {terms.venue: ReferenceVenue(terms, reference_plan(terms, built.terms[built.pair.hedge].venue, scripted, now_ns))}
 
 
 def warmed(built: Desk, market: SeededMarket, at_ns: int) -> tuple[Any, Iterator[ev.Observation], list[ev.Observation]]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bot import cli_desk, cli_simulate, cli_studies
-from bot.cli_options import FILE, Instant, Span, Speed, as_json, configured, data_dir, emit
+from bot.cli_options import FILE, SCENARIO_HELP, Instant, Script, Span, Speed, as_json, configured, data_dir, emit
 
 if TYPE_CHECKING:
     from bot.config import Loaded
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 OK, ERROR, USAGE, CONFIG, VENUE, REFUSED, HALTED = range(7)
 LEVELS = ("PAUSE", "FREEZE", "CANCEL", "FLATTEN", "SEVER")
-SCENARIOS = ("story", "calm", "widen", "leg-fail", "exchange-down", "gap")
 
 BAD_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 
@@ -74,9 +73,9 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--for", "for_ns", type=Span(), help="Market time to run, closures included. Without it: until stopped.")
-@click.option("--speed", type=Speed(), help="Market seconds per second, or max. Default: 300 when watched, else max.")
+@click.option("--speed", type=Speed(), help="Market seconds per second, or max. Default: 60 when watched, else max.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the market; the same seed is the same run.")
-@click.option("--scenario", type=click.Choice(SCENARIOS), help="Market to trade in. story is stressed and watchable; calm seldom trades.")
+@click.option("--scenario", type=Script(), metavar="NAME|FILE.toml", help=SCENARIO_HELP)
 @click.option("--faults", type=FILE, help="JSON lines of scripted venue faults.")
 @click.option("--continue", "resumed", metavar="RUN", help="Recover this run instead of starting a new one.")
 @configured

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
+SCENARIOS = ("story", "calm", "widen", "leg-fail", "exchange-down", "gap")
+SCENARIO_HELP = f"Market to trade in: {', '.join(SCENARIOS)}, or a scenario file. Default: story, stressed and watchable; calm seldom trades."
 DATA_DIR_VARIABLE, DATA_DIR_DEFAULT = "BOT_DATA_DIR", "desk-data"
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -62,6 +64,21 @@ class Speed(click.ParamType[str | float]):
         if not 0.0 < number < float("inf"):
             self.fail(f"{value!r} is not a number > 0 or max", param, ctx)
         return number
+
+
+class Script(click.ParamType[str]):
+    """A shipped scenario's name, or the path of a scenario file that ends in .toml."""
+
+    name = "scenario"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name or path; a file must exist."""
+        text = str(value)
+        if text in SCENARIOS:
+            return text
+        if not text.endswith(".toml"):
+            self.fail(f"{text!r} is neither one of {', '.join(SCENARIOS)} nor a .toml file", param, ctx)
+        return str(FILE.convert(text, param, ctx))
 
 
 def configured(verb: F) -> F:

@@ -116,6 +116,8 @@ class Engine:
             self._stale_looks = True
         if kind is ev.VenueSnapshot:
             supervise.reconcile(self.ob, self.contacts, event, self._emit)  # type: ignore[arg-type]
+            if assess.note_margin(self.desk, event):  # type: ignore[arg-type]
+                self._stale_looks = True
         elif kind is ev.OrderFilled and event.client_id == "":  # type: ignore[union-attr]
             self._adopt(event)  # type: ignore[arg-type]
         elif kind is ev.VenueStatus:
@@ -287,6 +289,8 @@ class Engine:
         ended = unhedged = None
         if self._stale_looks or loop.watch.stirred(now):
             ended, unhedged = loop.watch.look(ob, pair, self.desk, self.limits, exposed)
+            for severity, text in loop.watch.warnings:
+                self._alert(severity, "margin.low", f"{pair.terms.id}: {text}")
         if ended is not None and pair.target != 0:
             self._stop(loop, ended)
         if unhedged is not None and not pair.frozen:

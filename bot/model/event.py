@@ -189,13 +189,14 @@ class WorkingOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VenueSnapshot(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Answer to a full query of one venue: what is working and held there, and what the account holds."""
+    """Answer to a full query of one venue: what is working and held there, cash, and maintenance margin asked (absent: not told)."""
 
     ts: int
     venue: VenueId
     positions: dict[InstrumentId, Decimal]
     working: tuple[WorkingOrder, ...]
     cash: dict[str, Decimal]
+    maintenance: dict[str, float] = {}
 
 
 class QueryFailed(msgspec.Struct, frozen=True, tag=True, kw_only=True):

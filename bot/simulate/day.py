@@ -17,6 +17,7 @@ from bot.model import event as ev
 from bot.model.event import LEVEL_RANK, KillLevel
 from bot.model.notation import iso
 from bot.runtime import Runtime, recover
+from bot.sim.budget import UNLIMITED
 from bot.sim.exchange import Exchange, Rules
 from bot.sim.faults import FaultPlan
 from bot.sim.market import SeededMarket
@@ -25,7 +26,8 @@ from bot.simulate.outlet import Outlet
 from bot.simulate.plan import HOUR, SECOND_NS, Death, Kill, Plan, settings
 from bot.simulate.storage import FileStore, MemoryStore, Store, folded
 from bot.tally import Tally
-from bot.venues.sim import Delays, SimVenue
+from bot.venues.reference import ReferenceVenue, reference_plan
+from bot.venues.sim import SimVenue
 from strategies.excess import Memory
 
 HOPELESS = 50
@@ -79,6 +81,13 @@ class Day:
         self.reaper = Reaper()
         self.store: Store = FileStore(plan, self.settings, self.reaper) if plan.files else MemoryStore(plan, record)
         self.plans = {v: FaultPlan(v, plan.faults) for v in self.built.venues}
+        self.hits = {v: p.hits for v, p in self.plans.items()}
+        self.healed = False
+        self.prices: dict[str, ReferenceVenue] = {}
+        if self.built.pair.stable is not None:
+            stable = self.built.terms[self.built.pair.stable]
+            self.plans[stable.venue] = reference_plan(stable, plan.venues[1], plan.faults)
+            self.prices[stable.venue] = ReferenceVenue(stable, self.plans[stable.venue])
         self.exchanges: dict[str, Exchange] = {}
         self.violations: list[str] = []
         self.outlet = Outlet(self.violations.append)
@@ -88,7 +97,6 @@ class Day:
         self.now = plan.start_ns
         self.digest = ""
         self.venues: dict[str, SimVenue] = {}
-        self.up: dict[str, bool] = {}
         self.engine: Engine
         self.runtime: Runtime
         self.observers: Observers
@@ -119,7 +127,10 @@ class Day:
                 yield event
 
     def _exchange(self, venue: str, now: int) -> Exchange:
-        """Return the exchange that outlived the process; on files it is made anew and knows what its log knows."""
+        """Return the exchange that outlived the process; on files it is made anew, as paper's is, and knows what its log knows."""
+        if venue in self.exchanges and self.plan.files:
+            self.plans[venue] = FaultPlan(venue, self.plan.faults if not self.healed else (), now)
+            self.plans[venue].hits = self.hits[venue]
         if venue not in self.exchanges or self.plan.files:
             listed = [t for t in self.built.terms.values() if t.venue == venue]
             found = Exchange(venue, listed, self.settings.cash[venue], self.built.sessions, Rules(insured=venue != "cme"), now_ns=now)
@@ -154,12 +165,13 @@ class Day:
         self.observers = Observers(self.engine, self.settings.strategy.carry_fixed, plan.inverse, whole=not self.lost)
         for name in built.venues:
             times, exchange = self.settings.latency[name], self._exchange(name, now)
-            delays = Delays(request_ns=times.request_ns, reply_ns=times.reply_ns, feed_ns=times.feed_ns if plan.feed else 0)
             exchange.reports.clear()
-            self.venues[name] = venue = SimVenue(exchange, delays=delays, plan=self.plans[name], log=store.venue_log(name), now_ns=now)
-            venue.up = self.up.get(name, True)
-            self.outlet.watch(venue, self.engine, store.journal, store.disk.fails)
-        self.runtime = Runtime(self.engine, store.journal, store.tape, self.venues, seq=store.resumes_at(), observer=self.observers)
+            self.venues[name] = SimVenue(
+                exchange, delays=times if plan.feed else msgspec.structs.replace(times, feed_ns=0), plan=self.plans[name], log=store.venue_log(name),
+                now_ns=now, budget=self.settings.messages.get(name, UNLIMITED), seed=plan.seed,
+            )  # fmt: skip
+            self.outlet.watch(self.venues[name], self.engine, store.journal, store.disk.fails)
+        self.runtime = Runtime(self.engine, store.journal, store.tape, {**self.venues, **self.prices}, seq=store.resumes_at(), observer=self.observers)
         self._started = True
         cash = {v: dict(self.settings.cash[v]) for v in built.venues}
         self.runtime.start(ev.RunStarted(ts=now, run=store.run, mode="S", cash=cash, kill_level=level))
@@ -180,8 +192,7 @@ class Day:
         self.counted["deaths"] += 1
         self.outlet.reborn = True
         self.harvest(between)
-        for name, venue in self.venues.items():
-            self.up[name] = venue.up
+        for venue in self.venues.values():
             venue.stop()
         self.venues = {}
         self.lost = self.lost or (self._opened and self.store.journal.lost)
@@ -283,6 +294,7 @@ class Day:
 
     def heal(self) -> None:
         """Stop every fault; the operator resumes what halted the desk."""
+        self.healed = True
         for p in self.plans.values():
             p._left.clear()
             p.timed = [row for row in p.timed if not row[1]]
@@ -295,9 +307,9 @@ class Day:
 
 def _composed(plan: Plan) -> tuple[Any, app.Desk, SeededMarket]:
     """Return settings, desk and market of a plan: the profile `simulate` with what the plan says, composed as paper is."""
-    base = settings(plan.inverse)
+    base = settings(plan.inverse, plan.scenario)
     strategy = msgspec.structs.replace(base.strategy, side=plan.side, passive=plan.passive)
-    market = msgspec.structs.replace(base.market, seed=plan.seed, lead=plan.lead, start=iso(plan.start_ns), scenario=plan.scenario)
+    market = msgspec.structs.replace(base.market, seed=plan.seed, lead=plan.lead, start=iso(plan.start_ns))
     made = msgspec.structs.replace(base, strategy=strategy, market=market)
     built = app.desk(made)
     closed = any(not built.sessions.is_open(plan.lead, plan.start_ns - int(h * HOUR))[0] for h in (3, 5, 7))

@@ -22,6 +22,7 @@ from bot.market.expiry import contract_symbol, expiry_ns
 from bot.model.errors import ConfigError
 from bot.model.event import KillLevel
 from bot.sim.faults import LASTING, Fault, FaultKind, random_mix
+from bot.sim.scenarios import ORDINARY, scripted
 from bot.simulate.deaths import (
     BETWEEN,
     EMERGENCY_POINTS,
@@ -44,6 +45,8 @@ HEAL = 18 * HOUR
 FAULTS_DAY = 20
 """Faults planned on an average day at least: a swarm that draws fewer is joined by another."""
 
+ORDINARILY = "ordinary"
+"""The scenario of most days: excursions drawn from the seed, nothing scripted."""
 DRILLS = (KillLevel.PAUSE, KillLevel.FREEZE, KillLevel.CANCEL, KillLevel.FLATTEN, KillLevel.FLATTEN)
 SECOND_NS = 20 * S
 """A drill's second level follows the first after this time."""
@@ -91,7 +94,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     inverse: bool = False
     feed: bool = False
     files: bool = False
-    scenario: str = "story"
+    scenario: str = ORDINARILY
     faults: tuple[Fault, ...] = ()
     kills: tuple[Kill, ...] = ()
     commits: Commits | None = None
@@ -106,6 +109,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         what += [f"journal {self.commits.kind}"] if self.commits else []
         what += [f"dies {d.point}{' and ' + d.again if d.again else ''}" for d in self.deaths]
         return f"seed {self.seed}: {when} {self.lead} {' '.join(what)}; faults {dict(Counter(f.kind.value for f in self.faults))}"
+
+    @property
+    def venues(self) -> tuple[str, str]:
+        """Return the venues of the lead and of the hedge."""
+        return "cme", "perp-inverse" if self.inverse else "perp"
 
     @property
     def planned(self) -> int:
@@ -128,15 +136,18 @@ def read(path: Path) -> Plan:
 
 
 @cache
-def settings(inverse: bool = False) -> config.Settings:
-    """Return the profile `simulate` as it is shipped; inverse: hedged with the coin-margined perp."""
-    made = config.load("simulate", environ={}).settings
+def settings(inverse: bool = False, scenario: str = ORDINARILY) -> config.Settings:
+    """Return the profile `simulate` as it is shipped, in the market of a shipped scenario; inverse: hedged with the coin-margined perp."""
+    plain = scenario == ORDINARILY
+    made = config.load("simulate", sets=() if plain else (f"market.scenario={scenario}",), environ={}).settings
+    if plain:
+        made = msgspec.structs.replace(made, scenario=ORDINARY)
     if not inverse:
         return made
+    alike = {name: {**table, "perp-inverse": table["perp"]} for name, table in (("latency", made.latency), ("messages", made.messages))}
     return msgspec.structs.replace(
-        made, market=msgspec.structs.replace(made.market, hedge="BTCUSD"), cash={**made.cash, "perp-inverse": {"BTC": Decimal(6)}},
-        latency={**made.latency, "perp-inverse": made.latency["perp"]},
-    )  # fmt: skip
+        made, market=msgspec.structs.replace(made.market, hedge="BTCUSD"), cash={**made.cash, "perp-inverse": {"BTC": Decimal(6)}}, **alike
+    )
 
 
 @cache
@@ -153,9 +164,9 @@ def plan_of(seed: int) -> Plan:
     inverse = seed % 20 == 7
     plan = Plan(
         seed=seed, start_ns=start, lead=front(start), side=sided, mirrored=sided == "short_cme" or (sided == "both" and rng.random() < 0.5),
-        passive=rng.random() < 0.3, inverse=inverse, feed=rng.random() < 0.25, files=seed % 8 == 6, scenario=_scenario(rng),
+        passive=rng.random() < 0.3, inverse=inverse, feed=rng.random() < 0.25, files=seed % 8 == 6, scenario=ORDINARILY if inverse else _scenario(rng),
     )  # fmt: skip
-    faults = () if kind == 2 else _swarm(rng, start, ("cme", "perp-inverse" if inverse else "perp"))
+    faults = () if kind == 2 else _swarm(rng, start, plan.venues) + scripted(settings(scenario=plan.scenario).scenario, start, *plan.venues)
     commits = _commits(rng, start) if kind in (4, 8) else None
     if commits is not None and plan.files:
         commits = msgspec.structs.replace(commits, kind="lost")
@@ -174,7 +185,7 @@ def faulty(seed: int, kind: FaultKind, for_ns: int = 0, **changes: Any) -> Plan:
     start = plan.start_ns
     faults = tuple(Fault(at_ns=start + int(h * HOUR), venue=v, kind=kind, count=2, for_ns=for_ns) for h in (0.1, 2.0, 6.0) for v in ("cme", "perp"))
     fixed = {"faults": tuple(bounded(f, start) for f in faults), "mood": kind.value, "inverse": False, "kills": (), "commits": None, "deaths": (),
-             "files": False, "scenario": "story"}  # fmt: skip
+             "files": False, "scenario": ORDINARILY}  # fmt: skip
     return msgspec.structs.replace(plan, **{**fixed, **changes})
 
 
@@ -211,7 +222,7 @@ def _start(rng: Random, seed: int) -> int:
 
 def _scenario(rng: Random) -> str:
     u = rng.random()
-    return "widen" if u < 0.08 else "gap" if u < 0.16 else "story"
+    return "widen" if u < 0.08 else "gap" if u < 0.16 else "story" if u < 0.22 else ORDINARILY
 
 
 def _swarm(rng: Random, start: int, venues: Sequence[str]) -> tuple[Fault, ...]:
@@ -223,9 +234,9 @@ def _swarm(rng: Random, start: int, venues: Sequence[str]) -> tuple[Fault, ...]:
 
 
 def bounded(f: Fault, start: int) -> Fault:
-    """Return the fault with an end: what found nothing to hurt by then never does."""
+    """Return the fault with an end before healing: what found nothing to hurt by then never does, what still lasts is over."""
     at = min(f.at_ns, start + HEAL - 600 * S)
-    return msgspec.structs.replace(f, at_ns=at, for_ns=f.for_ns if f.kind in LASTING else start + HEAL - at)
+    return msgspec.structs.replace(f, at_ns=at, for_ns=min(f.until_ns - f.at_ns, start + HEAL - at) if f.kind in LASTING else start + HEAL - at)
 
 
 def _kills(rng: Random, start: int) -> tuple[Kill, ...]:

@@ -16,8 +16,8 @@ from random import Random
 import msgspec
 
 from bot.model.errors import ConfigError
-from bot.sim.faults import LASTING, Fault, FaultKind
-from bot.simulate.plan import FAULTS_DAY, HEAL, Plan, S, bounded, plan_of
+from bot.sim.faults import Fault, FaultKind, random_mix
+from bot.simulate.plan import FAULTS_DAY, Plan, bounded, plan_of
 from bot.simulate.proof import Outcome, run_plan
 from bot.simulate.rows import in_order
 from bot.simulate.shrink import invariant_of
@@ -67,7 +67,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 def plan_for(seed: int, faults: str = ALL) -> Plan:
     """Return the day of `seed` with all faults, none, or only those named, comma-separated. Raises ConfigError for an unknown one.
 
-    Named kinds of venue faults strike FAULTS_DAY times, spread over the chaotic part of the day and over both venues.
+    Named kinds of venue faults are drawn as in any day, FAULTS_DAY of them at least.
     """
     plan = plan_of(seed)
     if faults == ALL:
@@ -84,14 +84,12 @@ def plan_for(seed: int, faults: str = ALL) -> Plan:
 
 
 def _drawn(plan: Plan, kinds: list[FaultKind]) -> tuple[Fault, ...]:
-    rng, out = Random(plan.seed), []
-    venues = ("cme", "perp-inverse" if plan.inverse else "perp")
-    for n in range(FAULTS_DAY if kinds else 0):
-        kind = kinds[n % len(kinds)]
-        fault = Fault(at_ns=plan.start_ns + int(rng.random() * HEAL), venue=venues[int(rng.random() * 2)], kind=kind, count=1 + int(rng.random() * 3),
-                      for_ns=int((5.0 + 115.0 * rng.random() ** 2) * S) if kind in LASTING else 0)  # fmt: skip
-        out.append(bounded(fault, plan.start_ns))
-    return tuple(sorted(out, key=lambda f: f.at_ns))
+    """Draw days of random mixes and keep of each what is asked for."""
+    rng = Random(plan.seed)
+    out: list[Fault] = []
+    while kinds and len(out) < FAULTS_DAY:
+        out += [f for f in random_mix(rng, plan.start_ns, 1, plan.venues) if f.kind in kinds]
+    return tuple(bounded(f, plan.start_ns) for f in sorted(out, key=lambda f: f.at_ns))
 
 
 def survey(plans: Iterable[Plan], workers: int = 0, stopped: Callable[[], bool] = lambda: False) -> Iterator[Outcome]:

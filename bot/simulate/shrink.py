@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from bot.simulate.plan import Plan
+from bot.simulate.plan import ORDINARILY, Plan
 from bot.simulate.proof import run_plan
 
 RUNS = 60
@@ -79,4 +79,4 @@ def _with(plan: Plan, parts: list[Part]) -> Plan:
 def _plainer(plan: Plan) -> list[dict[str, Any]]:
     """Return changes that make a plan easier to read, the greatest first."""
     once = tuple(msgspec.structs.replace(f, count=1) for f in plan.faults)
-    return [{"files": False}, {"feed": False}, {"passive": False}, {"scenario": "story"}, {"faults": once}]
+    return [{"files": False}, {"feed": False}, {"passive": False}, {"scenario": ORDINARILY}, {"faults": once}]

@@ -16,11 +16,11 @@ import msgspec
 
 from bot.crash import crash_point
 from bot.model.errors import DataError
-from bot.model.event import CashBooked, FundingPaid, OrderEnded, OrderFilled
+from bot.model.event import OrderEnded, OrderFilled
 from bot.model.ids import ClientId, InstrumentId
 from bot.sim.orders import OrderReceived, Record
 
-_decode = msgspec.json.Decoder(OrderReceived | OrderFilled | FundingPaid | CashBooked | OrderEnded).decode
+_decode = msgspec.json.Decoder(Record).decode
 _encode = msgspec.json.Encoder().encode
 
 

@@ -13,7 +13,8 @@ from bot.model.order import OrderSpec, Purpose, Side, TimeInForce
 from bot.model.ports import SimulatedVenue
 from bot.sim.exchange import Exchange, Rules
 from bot.sim.faults import Fault, FaultPlan
-from bot.venues.sim import Delays, SimVenue
+from bot.sim.wire import Delays
+from bot.venues.sim import SimVenue
 
 S = 1_000_000_000
 START = 1_800_000_000 * S

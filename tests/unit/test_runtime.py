@@ -29,9 +29,10 @@ from bot.model.event import KillLevel
 from bot.model.order import OrderStatus, Outcome
 from bot.runtime import Runtime, recover
 from bot.sim.exchange import Exchange
+from bot.sim.wire import Delays
 from bot.simulate.day import Day
 from bot.simulate.plan import HOUR, plan_of
-from bot.venues.sim import Delays, SimVenue
+from bot.venues.sim import SimVenue
 from risk.limits import Limits
 
 PAIRS = (PairTerms(id=PAIR, strategy="wish", lead="MBTX26", hedge="BTCUSDT", stable="USDT/USD"),)
