@@ -12,9 +12,9 @@ from typing import Any
 
 from bot.engine.obligations import ZERO, Obligations, PairState, Silo
 from bot.model import event as ev
-from bot.model.ids import InstrumentId
+from bot.model.ids import ClientId, InstrumentId
 from bot.model.instrument import Instrument, notional
-from bot.model.order import Order, OrderStatus, Outcome, Trigger, advance, book_fill, end
+from bot.model.order import Order, OrderSpec, OrderStatus, Outcome, Trigger, advance, book_fill, end
 from bot.model.position import Position, apply_fill
 
 DONE_ORDERS_KEPT = 2_000
@@ -199,15 +199,20 @@ def _settle(ob: Obligations, pair: PairState, order: Order) -> None:
     _forget_oldest(ob)
     fruitless = order.filled == 0
     if pair.lead_order == spec.client_id:
-        pair.lead_order = None
+        pair.lead_order = _other_live(ob, spec)
         if fruitless:
             pair.lead_attempts += 1
             pair.lead_retry_ns = ob.now + backoff_ns(pair.lead_attempts)
     elif pair.hedge_order == spec.client_id:
-        pair.hedge_order = None
+        pair.hedge_order = _other_live(ob, spec)
         if fruitless:
             pair.hedge_attempts += 1
             pair.hedge_retry_ns = ob.now + backoff_ns(pair.hedge_attempts)
+
+
+def _other_live(ob: Obligations, spec: OrderSpec) -> ClientId | None:
+    """Return another live order of the same leg: intents kept beside a failed journal come back several at once, their ends lost."""
+    return next((c for c in ob.live if (other := ob.orders[c].spec).pair == spec.pair and other.instrument == spec.instrument), None)
 
 
 def backoff_ns(attempts: int) -> int:
