@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -22,6 +23,11 @@ from bot.model.event import KillLevel, Severity
 
 D = Decimal
 REOPENS = 1_900_000_000 * S
+HOPELESS = 5
+
+
+class Hopeless(Exception):
+    """So much is broken that the rest says nothing more: venues that answer at once would let a bug run for ever."""
 
 
 class Hours:
@@ -31,8 +37,8 @@ class Hours:
         self.shut = False
 
     def is_open(self, instrument: str, now_ns: int) -> tuple[bool, int]:
-        """Answer for no longer than this call, unless shut until REOPENS."""
-        return not self.shut, REOPENS if self.shut else now_ns
+        """Answer as set."""
+        return not self.shut, REOPENS if self.shut else ev.NEVER
 
     def trade_date(self, now_ns: int) -> tuple[str, int]:
         """Return one date."""
@@ -54,9 +60,20 @@ class Watched(World):
             out = step(event)
             if type(event) not in ev.OBSERVATIONS or out.events:
                 self.checks.stepped(event, out)  # type: ignore[union-attr]
+                if self.checks.count >= HOPELESS:  # type: ignore[union-attr]
+                    raise Hopeless
             return out
 
         self.engine.step = seen  # type: ignore[method-assign]
+
+    def run(self, seconds: float, every: float = 1.0) -> None:
+        """Let market time pass as the runtime does: the monitors look before the next quote too."""
+        end = self.now + int(seconds * S)
+        while self.now < end:
+            self.now += int(every * S)
+            if min(self.engine.due_ns, self.engine.look_ns) <= self.now:
+                self.process(ev.Timer(self.now))
+            self.quotes()
 
     def shut(self, shut: bool = True) -> None:
         """Shut CME, or open it again."""
@@ -117,7 +134,7 @@ def test_cme_shut_the_perpetual_goes_and_the_naked_future_is_told_until_it_can_g
     assert world.holds() == (20, 0)
     assert world.left() == {"position": (MBT.id, 20), "delta": (MBT.id, D(2))}
     assert world.alarms() == []
-    world.run(900, every=1.0)
+    world.run(890)
     told = world.alarms()
     assert [(a.ts - told[0].ts) // S for a in told] == [0, 300, 600] and all(a.severity is Severity.CRIT for a in told)
     assert told[0].text == (
@@ -155,7 +172,7 @@ def test_a_silent_venue_that_is_not_evacuated_keeps_its_hedge() -> None:
     world = holding()
     world.reach("perp", False)
     world.kill(level=KillLevel.FLATTEN)
-    world.run(600, every=1.0)
+    world.run(600)
     assert world.holds() == (20, -2) and world.alarms()[0].text.startswith("FLATTEN not reached")
     world.kill("perp")
     world.run(4)
@@ -168,7 +185,7 @@ def test_cme_is_evacuated_when_it_opens_and_without_the_perpetual_if_need_be() -
     world = holding()
     world.shut()
     world.kill("cme")
-    world.run(600, every=1.0)
+    world.run(600)
     assert world.holds() == (20, -2) and len(world.alarms()) == 2 and "delta" not in world.left()
     world.reach("perp", False)
     world.shut(False)
@@ -297,5 +314,6 @@ def test_planted_bugs_are_named(
     with monkeypatch.context() as patch:
         plant(patch)
         world = Watched()
-        drill(world)
+        with suppress(Hopeless):
+            drill(world)
     assert any(v.startswith(named) for v in world.checks.violations), world.checks.violations  # type: ignore[union-attr]
