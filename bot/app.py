@@ -202,7 +202,7 @@ class PaperRun:
         cash = {venue: dict(self.settings.cash[venue]) for venue in self.desk.venues}
         state = self.latch.poll()
         self.runtime.start(
-            ev.RunStarted(ts=self.from_ns, run=self.number, mode=LETTERS["paper"], cash=cash, kill_level=state.level)
+            ev.RunStarted(ts=self.from_ns, run=self.number, mode=LETTERS["paper"], cash=cash, kill_level=state.level, evacuate=state.evacuate)
         )
         for quote in self.opening:  # as a feed does on connecting: the last quote, with the venue's own time
             self.runtime.emit(msgspec.structs.replace(quote, ts=self.from_ns))

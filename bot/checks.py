@@ -239,11 +239,11 @@ class Checks:
         return legs.lead * lead.unit * loop.state.hedge_ratio + legs.hedge * hedge.unit
 
     def _toward(self, e: ev.OrderFilled, loop: PairLoop, legs: Legs, before: tuple[Decimal, Decimal]) -> None:
-        """I11: a lead fill moves the lead toward what is wanted of it, a hedge fill never raises the unhedged delta."""
+        """I11: a lead fill moves the lead toward what is wanted of it, a hedge fill never raises the unhedged delta, but by an evacuation."""
         state, (lead, coins) = loop.state, before
         if e.instrument != state.terms.lead:
             after = self._open_coins(loop, legs)
-            if abs(after) > abs(coins):
+            if abs(after) > abs(coins) and not (state.out and legs.hedge * e.side.sign <= 0):
                 self._broken("I11", e.ts, f"hedge fill {e.exec_id} of {e.client_id}: unhedged {coins} -> {after} coins")
             return
         flat = state.unwind or ev.LEVEL_RANK[self.engine.ob.kill_level] >= FLATTEN
@@ -284,11 +284,15 @@ class Checks:
     # What leaves the desk.
 
     def _sends(self, command: Submit) -> None:
-        """I6, I8, I15, I17 for an order that is about to leave; hedges and reductions meet none of these."""
+        """I6, I8, I15, I17 for an order that is about to leave; hedges and reductions meet none of these. I20 for what only may close."""
         engine, spec = self.engine, command.order
-        ob, loop = engine.ob, self._loops[spec.pair]
-        if spec.instrument == loop.state.terms.hedge:
-            self.legs[spec.pair].idle_ns = 0
+        ob, loop, legs = engine.ob, self._loops[spec.pair], self.legs[spec.pair]
+        leg, held = ("hedge", legs.hedge) if spec.instrument == loop.state.terms.hedge else ("lead", legs.lead)
+        if leg == "hedge":
+            legs.idle_ns = 0
+        closing = leg in loop.state.out or (leg == "lead" and ev.LEVEL_RANK[ob.kill_level] >= FLATTEN)
+        if closing and (held * spec.side.sign >= 0 or spec.qty > abs(held)):
+            self._broken("I20", ob.now, f"{spec.client_id} {spec.side} {spec.qty} on {held} {leg} at {ob.kill_level} {ob.evacuate}")
         if not command.opening:
             return
         self.openings += 1
@@ -387,6 +391,8 @@ class Checks:
             self._broken("I9", now, f"{pair}: {coins} coins unhedged for {lasted / S_NS:.1f} s without an alert")
         waiting = state.hedge_order is not None or state.lead_order is not None or now < max(state.hedge_retry_ns, state.lead_retry_ns)
         able = hedge_tradable(ob, w) and hedge_gap(state, w) != 0 and not state.unwind or state.unwind and lead_tradable(ob, w)
+        if state.out:  # naked delta is accepted: what is owed is the close of the naked leg, where it trades
+            able = lead_tradable(ob, w) if coins * legs.lead > 0 else hedge_tradable(ob, w)
         if waiting or not able:
             legs.idle_ns = 0
         elif legs.idle_ns == 0:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bot.engine.obligations import Obligations
 
 OK, ERROR, USAGE, CONFIG, VENUE, REFUSED, HALTED = range(7)
-LEVELS = ("PAUSE", "FREEZE", "CANCEL", "FLATTEN", "SEVER")
+LEVELS = ("PAUSE", "FREEZE", "CANCEL", "EVACUATE", "FLATTEN", "SEVER")
 
 BAD_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 
@@ -98,7 +98,8 @@ def paper(
     triggers = Triggers(data_dir())
     latched = triggers.poll()
     if latched.level is not KillLevel.NONE:
-        return _fail(f"latched at {latched.level}: {latched.fault or latched.reason or 'no reason given'}; lower it with: resume --reason WHY", HALTED)
+        level = " ".join([latched.level, *latched.evacuate])
+        return _fail(f"latched at {level}: {latched.fault or latched.reason or 'no reason given'}; lower it with: resume --reason WHY", HALTED)
     from bot import app
 
     screen = Screen("paper", watched=for_ns is None, speed=loaded.settings.market.speed, json_out=json_out)
@@ -163,19 +164,23 @@ def status(json_out: bool) -> int:
 
 
 @cli.command()
-@click.option("--level", type=click.Choice(LEVELS, case_sensitive=False), default="FLATTEN", show_default=True)
-@click.option("--venue", metavar="V", help="Evacuate one venue. Not supported by this desk yet: refused.")
+@click.option("--level", type=click.Choice(LEVELS, case_sensitive=False), help="Default: FLATTEN, or EVACUATE with --venue.")
+@click.option("--venue", metavar="V", help="Leave this venue, whatever the other leg can do: naked delta is accepted. Goes with EVACUATE.")
 @click.option("--reason", default="", help="Why; kept in the audit file.")
 @click.option("--wait", "wait_s", type=click.FloatRange(0.0), default=30.0, show_default=True, help="Seconds to wait for the venues to confirm.")
 @as_json
-def kill(level: str, venue: str | None, reason: str, wait_s: float, json_out: bool) -> int:
+def kill(level: str | None, venue: str | None, reason: str, wait_s: float, json_out: bool) -> int:
     """Latch the kill switch and see it through: exit 0 only when the venues confirm it, else 6 with a residual."""
-    if venue is not None:
-        raise click.UsageError(f"--venue {venue}: this desk cannot evacuate one venue yet; nothing was latched. Without --venue both legs are closed")
     from bot.desk import operate
     from bot.model.event import KillLevel
 
-    report = operate.kill(data_dir(), KillLevel(level.upper()), reason=reason, who=who(), channel="cli", wait_s=wait_s)
+    asked = KillLevel(level.upper()) if level is not None else KillLevel.FLATTEN if venue is None else KillLevel.EVACUATE
+    if (asked is KillLevel.EVACUATE) is not bool(venue):
+        raise click.UsageError("EVACUATE needs --venue V, and no other level takes one; nothing was latched")
+    known = operate.venues(data_dir()) if venue else ()
+    if known and venue not in known:  # where none can be told, a kill goes ahead: the desk says whether it has such a venue
+        raise click.UsageError(f"--venue {venue}: this desk trades at {', '.join(known)}; nothing was latched")
+    report = operate.kill(data_dir(), asked, reason=reason, who=who(), channel="cli", wait_s=wait_s, venue=venue)
     emit("kill", report, json_out)
     if report.level is KillLevel.SEVER:
         click.echo("there is no guardian yet: SEVER asks the desk itself to flatten, as FLATTEN does", err=True)

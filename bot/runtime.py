@@ -247,7 +247,8 @@ class Runtime:
             crash_point(points[0])
         self.seq += 1
         if isinstance(event, ev.KillSet):
-            self.latch = event.level
+            lifted = event.level is ev.KillLevel.NONE
+            self.latch = event.level if lifted else max(self.latch, event.level, key=ev.LEVEL_RANK.__getitem__)
         observation = type(event) in ev.OBSERVATIONS
         if observation and self.tape is not None:
             self.tape.record(self.seq, event)  # type: ignore[arg-type]

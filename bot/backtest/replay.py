@@ -17,9 +17,10 @@ from typing import Any, Protocol
 import msgspec
 
 from bot.engine import fold
+from bot.engine.evacuate import plan
 from bot.engine.obligations import Obligations
 from bot.engine.observations import restore
-from bot.engine.pair import Ask, plan
+from bot.engine.pair import Ask
 from bot.engine.step import Engine, order_spec
 from bot.journal import codec
 from bot.journal.tape import Gap

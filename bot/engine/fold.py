@@ -10,7 +10,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from bot.engine.obligations import ZERO, Obligations, PairState, Silo
+from bot.engine.obligations import ZERO, Obligations, PairState, Silo, set_level
 from bot.model import event as ev
 from bot.model.ids import ClientId, InstrumentId
 from bot.model.instrument import Instrument, notional
@@ -61,11 +61,11 @@ def _run_started(ob: Obligations, terms: Terms, e: ev.RunStarted) -> None:
             ob.silos[venue].cash = dict(cash)
     ob.started = True
     ob.run = e.run
-    ob.kill_level = e.kill_level
+    set_level(ob, terms, e.kill_level, e.evacuate)
     ob.ready = False
     ob.cause = "recovering"
     for silo in ob.silos.values():
-        silo.up = False
+        silo.up, silo.down_ns = False, e.ts
     # Whatever was in flight when the last process ended is unknown until the venue says otherwise.
     for client_id in ob.live:
         order = ob.orders[client_id]
@@ -301,7 +301,10 @@ def add_cash(silo: Silo, currency: str, amount: Decimal) -> None:
 
 
 def _venue_status(ob: Obligations, terms: Terms, e: ev.VenueStatus) -> None:
-    ob.silos[e.venue].up = e.up
+    silo = ob.silos[e.venue]
+    if silo.up and not e.up:
+        silo.down_ns = e.ts
+    silo.up = e.up
 
 
 def _target_set(ob: Obligations, terms: Terms, e: ev.TargetSet) -> None:
@@ -355,12 +358,14 @@ def _ready_set(ob: Obligations, terms: Terms, e: ev.ReadySet) -> None:
 
 
 def _kill_set(ob: Obligations, terms: Terms, e: ev.KillSet) -> None:
-    """Set the level; a resume also clears what halted the desk and braked it, since a person has given a reason."""
-    ob.kill_level = e.level
+    """Raise the level, which only a resume lowers; that also clears what halted the desk and braked it: a person has given a reason."""
     ob.kill_id = e.kill_id
     if e.level is ev.KillLevel.NONE:
         ob.halted = ""
         ob.edge_gaps_bp.clear()
+        set_level(ob, terms, e.level, ())
+    else:
+        set_level(ob, terms, max(ob.kill_level, e.level, key=ev.LEVEL_RANK.__getitem__), {*ob.evacuate, *e.evacuate})
 
 
 def _allocated(ob: Obligations, terms: Terms, e: ev.Allocated) -> None:

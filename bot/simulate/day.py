@@ -158,8 +158,8 @@ class Day:
         ob = recover(store.journal, built.terms, built.obligations(store.run, "S"))
         self._checkpoint_is_whole(ob)
         ob.run = store.run
-        level = store.latch.read().level
-        self.counted["starts latched"] += level is not KillLevel.NONE
+        latched = store.latch.read()
+        self.counted["starts latched"] += latched.level is not KillLevel.NONE
         self.memories[now] = msgspec.json.encode(self.memory)
         self.engine = built.engine(ob, self.memory)
         self.observers = Observers(self.engine, self.settings.strategy.carry_fixed, plan.inverse, whole=not self.lost)
@@ -174,7 +174,7 @@ class Day:
         self.runtime = Runtime(self.engine, store.journal, store.tape, {**self.venues, **self.prices}, seq=store.resumes_at(), observer=self.observers)
         self._started = True
         cash = {v: dict(self.settings.cash[v]) for v in built.venues}
-        self.runtime.start(ev.RunStarted(ts=now, run=store.run, mode="S", cash=cash, kill_level=level))
+        self.runtime.start(ev.RunStarted(ts=now, run=store.run, mode="S", cash=cash, kill_level=latched.level, evacuate=latched.evacuate))
         for event in self._seen(now):  # as a feed does on connecting
             if type(event) is ev.Quote:
                 self.runtime.emit(msgspec.structs.replace(event, ts=now))
@@ -256,30 +256,31 @@ class Day:
         elif death.point not in START_POINTS:
             self.reaper.arm(death.point, death.nth)
 
-    def kill(self, level: KillLevel, why: str) -> None:
+    def kill(self, level: KillLevel, why: str, venue: str | None = None) -> None:
         """Let the operator raise the latch, or lower it with NONE, between two events; the desk then takes what is latched."""
-        self.through(lambda: self._kill(level, why))
+        self.through(lambda: self._kill(level, why, venue))
 
-    def _kill(self, level: KillLevel, why: str) -> None:
+    def _kill(self, level: KillLevel, why: str, venue: str | None) -> None:
         latch, now = self.store.latch, max(self.now, self.engine.ob.now)
         before = latch.read()
         if level is KillLevel.NONE:
             self.outlet.latched = KillLevel.NONE
             after = latch.resume(reason=why, who="operator", channel="drill", now_ns=now)
         else:
-            after = latch.raise_to(level, reason=why, who="operator", channel="drill", now_ns=now)
+            after = latch.raise_to(level, reason=why, who="operator", channel="drill", now_ns=now, venue=venue)
             if LEVEL_RANK[after.level] < LEVEL_RANK[max(before.level, level, key=LEVEL_RANK.__getitem__)]:
                 self.violations.append(f"I19 at {iso(now)}: raised to {level} over {before.level}, latched {after.level}")
             self.outlet.latched = after.level
-        if after.level is not self.engine.ob.kill_level or level is KillLevel.NONE:
-            self.runtime.emit(ev.KillSet(ts=now, level=after.level, kill_id=f"k{now}", reason=why))
+        ob = self.engine.ob
+        if (after.level, after.evacuate) != (ob.kill_level, ob.evacuate) or level is KillLevel.NONE:
+            self.runtime.emit(ev.KillSet(ts=now, level=after.level, kill_id=f"k{now}", reason=why, evacuate=after.evacuate))
             self.runtime.pump()
 
     def acts(self) -> list[tuple[int, Callable[[], None]]]:
         """Return what happens to the desk from outside until it heals, in order of time."""
         rows: list[tuple[int, int, Callable[[], None]]] = []
         for k in self.plan.kills:
-            rows.append((k.at_ns, 1, lambda k=k: self.kill(k.level, "drill")))  # type: ignore[misc]
+            rows.append((k.at_ns, 1, lambda k=k: self.kill(k.level, "drill", k.venue if k.level is KillLevel.EVACUATE else None)))  # type: ignore[misc]
             if k.second is not None and k.at_ns + SECOND_NS < k.resume_ns:
                 rows.append((k.at_ns + SECOND_NS, 1, lambda k=k: self._second(k)))  # type: ignore[misc]
         for d in self.plan.deaths:
@@ -291,7 +292,7 @@ class Day:
     def _second(self, k: Kill) -> None:
         assert k.second is not None
         self.counted["second kills"] += 1
-        self.kill(k.second, "drill again")
+        self.kill(k.second, "drill again", k.venue if k.second is KillLevel.EVACUATE else None)
 
     def heal(self) -> None:
         """Stop every fault; the operator resumes what halted the desk."""

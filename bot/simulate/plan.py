@@ -47,18 +47,19 @@ FAULTS_DAY = 20
 
 ORDINARILY = "ordinary"
 """The scenario of most days: excursions drawn from the seed, nothing scripted."""
-DRILLS = (KillLevel.PAUSE, KillLevel.FREEZE, KillLevel.CANCEL, KillLevel.FLATTEN, KillLevel.FLATTEN)
+DRILLS = (KillLevel.PAUSE, KillLevel.FREEZE, KillLevel.CANCEL, KillLevel.EVACUATE, KillLevel.FLATTEN, KillLevel.FLATTEN)
 SECOND_NS = 20 * S
 """A drill's second level follows the first after this time."""
 
 
 class Kill(msgspec.Struct, frozen=True):
-    """The operator sets `level` at one instant, perhaps a `second` one SECOND_NS later, and resumes at another."""
+    """The operator sets `level` at one instant, perhaps a `second` one SECOND_NS later, and resumes at another. venue: to EVACUATE."""
 
     at_ns: int
     level: KillLevel
     resume_ns: int
     second: KillLevel | None = None
+    venue: str = ""
 
 
 class Commits(msgspec.Struct, frozen=True):
@@ -170,7 +171,7 @@ def plan_of(seed: int) -> Plan:
     commits = _commits(rng, start) if kind in (4, 8) else None
     if commits is not None and plan.files:
         commits = msgspec.structs.replace(commits, kind="lost")
-    kills = _kills(rng, start) if kind in (2, 3, 8) else ()
+    kills = _kills(rng, start, plan.venues) if kind in (2, 3, 8) else ()
     dies = kind in (0, 3, 5, 6, 9) or plan.files or commits is not None
     deaths = _deaths(rng, plan, commits, kills) if dies else ()
     passive = plan.passive or any(d.point.startswith("cancel.") for d in deaths)  # only what rests is cancelled
@@ -239,12 +240,13 @@ def bounded(f: Fault, start: int) -> Fault:
     return msgspec.structs.replace(f, at_ns=at, for_ns=min(f.until_ns - f.at_ns, start + HEAL - at) if f.kind in LASTING else start + HEAL - at)
 
 
-def _kills(rng: Random, start: int) -> tuple[Kill, ...]:
+def _kills(rng: Random, start: int, venues: Sequence[str]) -> tuple[Kill, ...]:
     out: list[Kill] = []
     at = start + int((1.0 + 2.0 * rng.random()) * HOUR)
     while at < start + HEAL - HOUR and len(out) < 4:
         second = DRILLS[int(rng.random() * len(DRILLS))] if rng.random() < 0.3 else None
-        out.append(Kill(at, DRILLS[int(rng.random() * len(DRILLS))], at + int((2.0 + 20.0 * rng.random()) * 60 * S), second))
+        level, venue = DRILLS[int(rng.random() * len(DRILLS))], venues[int(rng.random() * len(venues))]
+        out.append(Kill(at, level, at + int((2.0 + 20.0 * rng.random()) * 60 * S), second, venue))
         at = out[-1].resume_ns + int(5.0 * rng.random() * HOUR)
     return tuple(out)
 
