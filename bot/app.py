@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from bot import scenarios
 from bot.backtest import replay as replays
 from bot.checks import Checks
 from bot.config import Settings
@@ -137,18 +138,19 @@ class PaperRun:
         self.desk = desk(settings)
         self.journal = SqliteJournal(folder.journal, must_exist=folder.tape.exists())
         self.number = self.journal.lease_run("paper")
-        self.from_ns, seq = where_it_stopped(folder, self.journal, settings.market.start_ns)
+        logs = {name: VenueLog(folder.venue_log(name)) for name in self.desk.venues}
+        self.from_ns, seq = where_it_stopped(folder, self.journal, logs.values(), settings.market.start_ns)
         ob = recover(self.journal, self.desk.terms, self.desk.obligations(self.number, LETTERS["paper"]))
         ob.run = self.number
         market = seeded_market(self.desk)
         memory, self.source, last = warmed(self.desk, market, self.from_ns)
         self.engine = self.desk.engine(ob, memory)
         self.tally = Tally(self.engine, settings.strategy.carry_fixed)
-        self.tape = FileTape(folder.tape)
+        self.tape = FileTape(folder.tape, from_seq=seq)
         scripted = [*market.faults(), *decode_faults(record.faults, settings.market.start_ns, self.desk.venues)]
-        self.venues = self._venues(scripted, last)
+        self.venues = self._venues(scripted, last, logs)
         self.opening = [event for event in last if isinstance(event, ev.Quote)]
-        self.traffic, self.checks = Traffic(self.engine), Checks(self.engine)
+        self.traffic, self.checks = Traffic(self.engine), Checks(self.engine, whole=not self.journal.imported)
         self.log = RunLog(folder.path / RUN_LOG, run_id=folder.run_id, seq=lambda: self.runtime.seq)
         self.runtime = Runtime(
             self.engine, self.journal, self.tape, {**self.venues, **reference_price(self.desk, scripted, self.from_ns)}, seq=seq,
@@ -160,7 +162,9 @@ class PaperRun:
             speed=screen.speed, latch=self.latch, on_slice=lambda: screen.look(self.snapshot),
         )  # fmt: skip
 
-    def _venues(self, scripted: Sequence[Fault], last: Iterable[ev.Observation]) -> dict[VenueId, SimVenue]:
+    def _venues(
+        self, scripted: Sequence[Fault], last: Iterable[ev.Observation], logs: Mapping[VenueId, VenueLog]
+    ) -> dict[VenueId, SimVenue]:
         """Return the in-process venues, restored from their own logs and shown the market as it stood."""
         settings = self.settings
         venues: dict[VenueId, SimVenue] = {}
@@ -169,7 +173,7 @@ class PaperRun:
             offshore = any(terms.kind is Kind.PERP for terms in listed)
             rules = Rules(insured=offshore)  # an offshore account ends at zero; a broker asks for the rest
             exchange = Exchange(name, listed, settings.cash[name], self.desk.sessions, rules, now_ns=self.from_ns)
-            log = VenueLog(self.folder.venue_log(name))
+            log = logs[name]
             self.journal.refuse_unknown(name, (r.spec.client_id for r in log.restored if isinstance(r, OrderReceived)))
             venues[name] = SimVenue(
                 exchange, delays=settings.latency[name], plan=FaultPlan(name, scripted, self.from_ns), log=log, now_ns=self.from_ns,
@@ -182,7 +186,7 @@ class PaperRun:
     def snapshot(self) -> snapshot.Snapshot:
         """Return the desk as it stands between two events."""
         market = self.settings.market
-        return snapshot.take(self.engine, run_id=self.folder.run_id, seed=market.seed, scenario=market.scenario)
+        return snapshot.take(self.engine, run_id=self.folder.run_id, seed=market.seed, scenario=scenarios.label(market.scenario))
 
     def faults_hit(self) -> dict[str, dict[str, int]]:
         """Return how often each scripted fault has struck, by venue and kind."""
@@ -198,7 +202,7 @@ class PaperRun:
         cash = {venue: dict(self.settings.cash[venue]) for venue in self.desk.venues}
         state = self.latch.poll()
         self.runtime.start(
-            ev.RunStarted(ts=self.from_ns, run=self.number, mode=LETTERS["paper"], cash=cash, kill_level=state.level)
+            ev.RunStarted(ts=self.from_ns, run=self.number, mode=LETTERS["paper"], cash=cash, kill_level=state.level, evacuate=state.evacuate)
         )
         for quote in self.opening:  # as a feed does on connecting: the last quote, with the venue's own time
             self.runtime.emit(msgspec.structs.replace(quote, ts=self.from_ns))
@@ -256,8 +260,7 @@ def paper(
             record = RunRecord(
                 mode="paper", seed=settings.market.seed, settings=msgspec.Raw(msgspec.json.encode(settings)), faults=tuple(lines)
             )
-            folder = new_run(data_dir, "paper")
-            folder.write_record(record)
+            folder = new_run(data_dir, record)
         return PaperRun(folder, record, latch or Latch(data_dir), screen, for_ns).run()
     finally:
         os.close(held)
@@ -267,7 +270,7 @@ def seeded_market(built: Desk) -> SeededMarket:
     """Return the market that the settings' seed and scenario describe."""
     market, terms, pair = built.settings.market, built.terms, built.pair
     spec = MarketSpec(
-        start_ns=market.start_ns, seed=market.seed, scenario=market.scenario, history_days=market.history_days,
+        start_ns=market.start_ns, seed=market.seed, scenario=built.settings.scenario, history_days=market.history_days,
         quote_interval_s=market.quote_interval_s,
     )  # fmt: skip
     stable = terms[pair.stable] if pair.stable is not None else None
@@ -300,9 +303,15 @@ def warmed(built: Desk, market: SeededMarket, at_ns: int) -> tuple[Any, Iterator
     return built.warm(history), chain(ahead, source), list(last.values())
 
 
-def where_it_stopped(folder: RunFolder, journal: SqliteJournal, start_ns: int) -> tuple[int, int]:
-    """Return (market time, seq) of a run's last event; the market's start and 0 for a new run."""
+def where_it_stopped(folder: RunFolder, journal: SqliteJournal, logs: Iterable[VenueLog], start_ns: int) -> tuple[int, int]:
+    """Return (market time, seq) of a run's last event; the market's start and 0 for a new run.
+
+    What a venue has booked happened, whether or not the desk lived to hear of it: a market set back to before would let
+    it happen again (the same funding paid twice).
+    """
     seq, now = journal.last_seq(), start_ns
+    for log in logs:
+        now = max(now, max((record.ts for record in log.restored), default=now))
     for _, _, event in journal.read(max(0, seq - 1)):
         now = max(now, event.ts)
     if folder.tape.exists():

@@ -5,13 +5,12 @@ As in bot.cli everything heavy is imported inside the verb; what a verb does sta
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bot.cli_options import FILE, Instant, as_json, configured, emit
+from bot.cli_options import FILE, Instant, Stop, as_json, configured, emit
 
 ERROR = 1
 
@@ -68,26 +67,6 @@ def gaps(
     return 0
 
 
-class _Stop:
-    """Notes SIGINT and SIGTERM, so that work under way can end by itself; the code is 128 + the signal, 0 without one."""
-
-    def __init__(self) -> None:
-        self.code = 0
-        self._old: dict[int, Any] = {}
-
-    def __enter__(self) -> _Stop:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._old[number] = signal.signal(number, self._noted)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for number, old in self._old.items():
-            signal.signal(number, old)
-
-    def _noted(self, number: int, frame: object) -> None:
-        self.code = self.code or 128 + number
-
-
 @click.command()
 @click.option("--grid", type=FILE, required=True, help="TOML or JSON: [grid] of strategy parameters with lists of values, [inputs] of files.")
 @click.option("--engine", type=click.Choice(["screen", "full"]), default="full", show_default=True, help="full: the engine every mode runs.")
@@ -115,7 +94,7 @@ def sweep(grid: Path, engine: str, files: tuple[Path, ...], sets: tuple[str, ...
     table = read(grid)
     from bot.model.errors import DataError
 
-    with _Stop() as stop, Bar("sweep") as bar:
+    with Stop() as stop, Bar("sweep") as bar:
         try:
             result = run(table, merged(table, inputs), files, sets, stopped=lambda: stop.code != 0, progress=bar.to)
         except DataError as error:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from bot.engine.flatten import named
 from bot.engine.step import Step
 from bot.model import event as ev
 from bot.model.event import Severity
@@ -183,7 +184,7 @@ _SAID: dict[type, Callable[..., tuple[str, str] | None]] = {
     ev.StopTripped: lambda e: ("stop", f"STOP {e.pair}: {e.rule}, {e.observed:g} against {e.limit:g}"),
     ev.Rearmed: lambda e: ("desk", f"{e.pair} armed again"),
     ev.CashBooked: lambda e: ("funding", f"{e.kind} {e.amount:+} {e.currency} at {e.venue}"),
-    ev.KillSet: lambda e: ("kill", f"KILL LEVEL {e.level} [{e.kill_id}] {e.reason}".rstrip()),
+    ev.KillSet: lambda e: ("kill", f"KILL LEVEL {named(e.level, e.evacuate)} [{e.kill_id}] {e.reason}".rstrip()),
     ev.CommitFailed: lambda e: ("stop", f"journal not confirmed, openings frozen: {e.reason}"),
     ev.SendBlocked: lambda e: ("stop", f"not sent [{e.client_id}] {e.reason}"),
     ev.Allocated: lambda e: ("order", f"{e.qty:+} {e.instrument} assigned to {e.pair}"),

@@ -34,7 +34,7 @@ KIND_STYLE = {
 }  # fmt: skip
 STATE_STYLE = {
     "HEDGED": "bold green", "FLAT": "bold", "LEGGING": "bold yellow", "UNWINDING": "bold red", "FLATTENING": "bold white on red",
-    "HALTED": "bold white on red", "RECONCILING": "bold yellow", "WORKING": "bold yellow",
+    "EVACUATING": "bold white on red", "HALTED": "bold white on red", "RECONCILING": "bold yellow", "WORKING": "bold yellow",
 }  # fmt: skip
 
 BANNER = "PAPER: seeded market, scripted venue faults, real desk. Not evidence of profit."
@@ -87,7 +87,7 @@ def _header(s: Snapshot, speed: float) -> RenderableType:
     line.append(f" {s.scenario} seed {s.seed} {pace} | ")
     line.append(s.state, STATE_STYLE.get(s.state, "bold"))
     if s.kill_level != "NONE":
-        line.append(f" KILL {s.kill_level}", "bold white on red")
+        line.append(" ".join([" KILL", s.kill_level, *s.evacuate]), "bold white on red")
     nav = "not priced" if s.equity_usd is None else f"{s.equity_usd:,.0f} USD"
     day = "" if s.day_pnl_usd is None else f" day {s.day_pnl_usd:+,.0f}"
     line.append(f" | {s.at[5:16].replace('T', ' ')}Z | NAV {nav}{day}")

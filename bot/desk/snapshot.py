@@ -12,10 +12,12 @@ from typing import Any
 import msgspec
 
 from bot.engine import assess
+from bot.engine.flatten import named
 from bot.engine.obligations import Obligations, PairState
 from bot.engine.pair import unhedged_coins
 from bot.engine.step import Engine, PairLoop
 from bot.model.event import LEVEL_RANK, KillLevel
+from bot.model.ids import VenueId
 from bot.model.market import Book
 from bot.model.notation import iso
 from bot.model.order import OrderStatus
@@ -106,6 +108,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     at: str
     state: str
     kill_level: str
+    evacuate: tuple[VenueId, ...]
     kill_id: str
     ready: bool
     pairs: tuple[PairRow, ...]
@@ -131,7 +134,7 @@ def take(engine: Engine, *, run_id: str, seed: int = 0, scenario: str = "") -> S
     pairs = tuple(_pair(ob, loop) for loop in engine.loops)
     return Snapshot(
         run_id=run_id, mode=run_id.partition("-")[0], seed=seed, scenario=scenario, at=iso(ob.now), state=_state(ob, engine),
-        kill_level=ob.kill_level.value, kill_id=ob.kill_id, ready=ob.ready, pairs=pairs,
+        kill_level=ob.kill_level.value, evacuate=ob.evacuate, kill_id=ob.kill_id, ready=ob.ready, pairs=pairs,
         legs=tuple(row for loop in engine.loops for row in _legs(ob, loop)), venues=venue_rows(engine),
         orders=_orders(ob), net_delta_base=net_delta(engine), equity_usd=equity,
         day_pnl_usd=equity - ob.day_start_usd if equity is not None and ob.day_start_usd else None,
@@ -158,6 +161,8 @@ def _state(ob: Obligations, engine: Engine) -> str:
         return "HALTED"
     if LEVEL_RANK[ob.kill_level] >= LEVEL_RANK[KillLevel.FLATTEN]:
         return "FLAT" if flat else "FLATTENING"
+    if any(p.out and not p.flat for p in ob.pairs.values()):
+        return "EVACUATING"
     if not ob.ready:
         return "RECONCILING"
     if any(p.unwind for p in ob.pairs.values()):
@@ -250,7 +255,7 @@ def _blocked(ob: Obligations, pairs: tuple[PairRow, ...]) -> tuple[str, ...]:
     if ob.halted:
         reasons.append(f"halted: {ob.halted}")
     if ob.kill_level is not KillLevel.NONE:
-        reasons.append(f"kill {ob.kill_level.value} {ob.kill_id}".strip())
+        reasons.append(f"kill {named(ob.kill_level, ob.evacuate)} {ob.kill_id}".strip())
     if not ob.ready:
         reasons.append(f"not reconciled: {ob.cause}" if ob.cause else "not reconciled")
     reasons += [f"{name} unreachable" for name, silo in ob.silos.items() if not silo.up]

@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
-from bot.engine import assess, fold, supervise
+from bot.engine import assess, flatten, fold, supervise
+from bot.engine.evacuate import plan
 from bot.engine.obligations import Obligations, PairState
 from bot.engine.observations import Session, Window, outdated, read
-from bot.engine.pair import Action, Ask, Execution, hedge_gap, hedge_tradable, lead_tradable, plan, restless, unwound_lead
+from bot.engine.pair import Action, Ask, Execution, hedge_gap, hedge_tradable, hedged_lots, lead_tradable, restless
 from bot.engine.watch import Watch
 from bot.model import event as ev
 from bot.model.command import Cancel, Command, Submit
@@ -96,6 +97,7 @@ class Engine:
         self._events: list[ev.Event] = []
         self._commands: list[Command] = []
         self._day_until_ns = 0
+        self._alarm = flatten.Alarm()
         self.due_ns = 0
         self.look_ns = NEVER
         self._restless = False
@@ -116,6 +118,8 @@ class Engine:
             self._stale_looks = True
         if kind is ev.VenueSnapshot:
             supervise.reconcile(self.ob, self.contacts, event, self._emit)  # type: ignore[arg-type]
+            if assess.note_margin(self.desk, event):  # type: ignore[arg-type]
+                self._stale_looks = True
         elif kind is ev.OrderFilled and event.client_id == "":  # type: ignore[union-attr]
             self._adopt(event)  # type: ignore[arg-type]
         elif kind is ev.VenueStatus:
@@ -252,6 +256,9 @@ class Engine:
                     self._thaw(loop)
             self._stale_looks = False
             self._act_on_plans()
+            alarm = self._alarm.look(ob, self.contacts, ((loop.state, loop.window) for loop in self.loops), self.x)
+            if alarm:
+                self._alert(Severity.CRIT, "kill.residual", alarm)
         self.due_ns = self._next_due()
         self._restless = any(restless(loop.state) for loop in self.loops)
         exposed = self._restless or any(loop.watch.active for loop in self.loops)
@@ -289,6 +296,8 @@ class Engine:
         ended = unhedged = None
         if self._stale_looks or loop.watch.stirred(now):
             ended, unhedged = loop.watch.look(ob, pair, self.desk, self.limits, exposed)
+            for severity, text in loop.watch.warnings:
+                self._alert(severity, "margin.low", f"{pair.terms.id}: {text}")
         if ended is not None and pair.target != 0:
             self._stop(loop, ended)
         if unhedged is not None and not pair.frozen:
@@ -296,8 +305,10 @@ class Engine:
             self._alert(Severity.CRIT, "pair.unhedged", f"{pair.terms.id}: {unhedged.rule} {unhedged.observed:.1f} over {unhedged.limit:.1f}")
         else:
             self._thaw(loop)
+        if pair.out:
+            return  # neither leg waits for the other there, so the ladder has no end
         gap = hedge_gap(pair, loop.window)
-        done = unwound_lead(pair, loop.window) == pair.lead.qty
+        done = hedged_lots(pair, loop.window) == pair.lead.qty
         if pair.unwind and done and pair.lead_order is None:
             self._emit(ev.UnwindSet(ts=now, pair=pair.terms.id, on=False, reason="hedged"))
         elif not pair.unwind and not done and gap != 0 and pair.hedge_order is None and lead_tradable(ob, loop.window):
@@ -305,6 +316,10 @@ class Engine:
                 self._emit(ev.UnwindSet(ts=now, pair=pair.terms.id, on=True, reason=f"{pair.hedge_attempts} hedge attempts failed"))
             elif unhedged is not None and not hedge_tradable(ob, loop.window):
                 self._emit(ev.UnwindSet(ts=now, pair=pair.terms.id, on=True, reason="unhedged over budget and the hedge cannot be traded"))
+
+    def left(self) -> tuple[flatten.Residual, ...]:
+        """Return what is left before the kill level in force is confirmed, with causes and the delta that is naked meanwhile."""
+        return flatten.explained(self.ob, self.contacts, ((loop.state, loop.window) for loop in self.loops))
 
     def _thaw(self, loop: PairLoop) -> None:
         """Let a pair frozen for its unhedged delta open again once it is hedged, or flat."""
@@ -356,7 +371,7 @@ class Engine:
     def _next_due(self) -> int:
         """Return the earliest time at which something must be done without a new event."""
         ob = self.ob
-        due = supervise.due_ns(ob, self.contacts, self.x)
+        due = min(supervise.due_ns(ob, self.contacts, self.x), self._alarm.due_ns)
         for loop in self.loops:
             pair = loop.state
             for order, retry_ns in ((pair.lead_order, pair.lead_retry_ns), (pair.hedge_order, pair.hedge_retry_ns)):

@@ -2,7 +2,8 @@
 
 Two files hold the same state and the higher level wins; one missing or unreadable file means at least FREEZE, because
 a latch that cannot be read was set for a reason somebody once had. Both absent is the only way to mean "never set". Raising
-never lowers and is idempotent; only `resume` lowers. The audit file is append-only, each line carrying the digest of the
+never lowers and is idempotent; only `resume` lowers. Level and venues to evacuate rise apart: FLATTEN over an evacuation
+keeps its venues, an evacuation under FLATTEN adds one. The audit file is append-only, each line carrying the digest of the
 line before it. This module has no dependency but the model, so that a kill works when everything else is broken.
 """
 
@@ -19,8 +20,10 @@ from pathlib import Path
 
 import msgspec
 
+from bot.crash import crash_point
 from bot.model.errors import BotError, JournalError
 from bot.model.event import LEVEL_RANK, KillLevel
+from bot.model.ids import VenueId
 from bot.model.notation import iso
 
 FILES = ("latch.a.json", "latch.b.json")
@@ -32,9 +35,13 @@ _FIRST = "0" * 64
 
 
 class LatchState(msgspec.Struct, frozen=True, kw_only=True):
-    """The level in force and where it came from. fault: why the level is at least FREEZE although nobody asked."""
+    """The level in force and where it came from. evacuate: venues to leave, sorted; none below EVACUATE.
+
+    fault: why the level is at least FREEZE although nobody asked.
+    """
 
     level: KillLevel = KillLevel.NONE
+    evacuate: tuple[VenueId, ...] = ()
     kill_id: str = ""
     reason: str = ""
     who: str = ""
@@ -44,7 +51,10 @@ class LatchState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One change, or attempted change, of the latch. prev: SHA-256 of the line before, as it stands in the file."""
+    """One change, or attempted change, of the latch. level, evacuate: what was asked for, before and after: what was in force.
+
+    prev: SHA-256 of the line before, as it stands in the file.
+    """
 
     at: str
     who: str
@@ -56,6 +66,7 @@ class AuditLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     after: KillLevel
     kill_id: str
     prev: str
+    evacuate: tuple[VenueId, ...] = ()
 
 
 class Latch:
@@ -79,6 +90,8 @@ class Latch:
         if not found and len(faults) == sum("missing" in f for f in faults):
             return LatchState()
         highest = max(found, key=lambda s: LEVEL_RANK[s.level], default=LatchState())
+        for state in found:
+            highest = msgspec.structs.replace(highest, evacuate=_both(highest, state.evacuate))
         if not faults:
             return highest
         level = max(highest.level, KillLevel.FREEZE, key=LEVEL_RANK.__getitem__)
@@ -92,24 +105,29 @@ class Latch:
             self._seen = seen
         return self._state
 
-    def raise_to(self, level: KillLevel, *, reason: str, who: str, channel: str, now_ns: int) -> LatchState:
-        """Raise the latch to `level` and return what is in force, durable when this returns.
+    def raise_to(
+        self, level: KillLevel, *, reason: str, who: str, channel: str, now_ns: int, venue: VenueId | None = None
+    ) -> LatchState:  # fmt: skip
+        """Raise the latch to `level` and return what is in force, durable when this returns. venue: the one to EVACUATE.
 
         A latch already as high stays as it is and returns its kill_id. Raises JournalError only if neither file could
-        be written.
+        be written, ValueError for NONE, for EVACUATE without a venue and for a venue at another level.
         """
         if level is KillLevel.NONE:
             raise ValueError("raising to NONE is a resume")
+        if (level is KillLevel.EVACUATE) is not bool(venue):
+            raise ValueError(f"{level} with venue {venue!r}")
+        asked = (venue,) if venue else ()
         with self._locked(must=False):
             before = self.read()
-            if LEVEL_RANK[before.level] >= LEVEL_RANK[level] and not before.fault:
-                self._audit("raise", level, reason, who, channel, now_ns, before, before)
+            highest, evacuate = max(level, before.level, key=LEVEL_RANK.__getitem__), _both(before, asked)
+            if (highest, evacuate) == (before.level, before.evacuate) and not before.fault:
+                self._audit("raise", level, asked, reason, who, channel, now_ns, before, before)
                 return before
-            level = max(level, before.level, key=LEVEL_RANK.__getitem__)
             kill_id = before.kill_id if before.level is not KillLevel.NONE and before.kill_id else _new_id(now_ns)
-            after = LatchState(level=level, kill_id=kill_id, reason=reason, who=who, channel=channel, ts_ns=now_ns)
+            after = LatchState(level=highest, evacuate=evacuate, kill_id=kill_id, reason=reason, who=who, channel=channel, ts_ns=now_ns)
             self._write(after, need=1)
-            self._audit("raise", level, reason, who, channel, now_ns, before, after)
+            self._audit("raise", level, asked, reason, who, channel, now_ns, before, after)
             return after
 
     def resume(self, *, reason: str, who: str, channel: str, now_ns: int) -> LatchState:
@@ -119,34 +137,49 @@ class Latch:
         with self._locked(must=True):
             before = self.read()
             after = LatchState(kill_id=before.kill_id, reason=reason, who=who, channel=channel, ts_ns=now_ns)
-            self._audit("resume", KillLevel.NONE, reason, who, channel, now_ns, before, after, must=True)
+            self._audit("resume", KillLevel.NONE, (), reason, who, channel, now_ns, before, after, must=True)
             self._write(after, need=2)
             return after
 
     def _write(self, state: LatchState, need: int) -> None:
-        """Write both files atomically; `need` of them must succeed."""
+        """Write both files atomically, the one that says the lower level first; `need` of them must succeed.
+
+        Whoever dies in between leaves the higher level of the other copy in force: a resume lowers nothing before its end.
+        """
         body, failed = msgspec.json.encode(state) + b"\n", []
-        for name in FILES:
+        crash_point("latch.before_first")
+        for place, name in enumerate(sorted(FILES, key=self._rank)):
+            if place:
+                crash_point("latch.between_copies")
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 _replace(self.folder / name, body)
             except OSError as error:
                 failed.append(f"{name}: {error}")
+        crash_point("latch.after_second")
         if len(FILES) - len(failed) < need:
             raise JournalError(f"latch in {self.folder}: " + "; ".join(failed))
 
+    def _rank(self, name: str) -> int:
+        """Return the rank of the level one file says, -1 if it says none."""
+        try:
+            return LEVEL_RANK[msgspec.json.decode((self.folder / name).read_bytes(), type=LatchState).level]
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            return -1
+
     def _audit(
-        self, action: str, level: KillLevel, reason: str, who: str, channel: str, now_ns: int,
+        self, action: str, level: KillLevel, evacuate: tuple[VenueId, ...], reason: str, who: str, channel: str, now_ns: int,
         before: LatchState, after: LatchState, *, must: bool = False,
     ) -> None:  # fmt: skip
         """Append one line; a raise goes on without it, a resume does not."""
+        crash_point("latch.before_audit")
         try:
             path = self.folder / AUDIT
             self.folder.mkdir(parents=True, exist_ok=True)
             old = path.read_bytes() if path.exists() else b""
             lines = old.splitlines()
             line = AuditLine(
-                at=iso(now_ns), who=who, channel=channel, action=action, level=level, reason=reason,
+                at=iso(now_ns), who=who, channel=channel, action=action, level=level, evacuate=evacuate, reason=reason,
                 before=before.level, after=after.level, kill_id=after.kill_id,
                 prev=hashlib.sha256(lines[-1]).hexdigest() if lines else _FIRST,
             )  # fmt: skip
@@ -155,6 +188,7 @@ class Latch:
                 file.write(torn + msgspec.json.encode(line) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
+            crash_point("latch.after_audit")
         except OSError as error:
             if must:
                 raise JournalError(f"audit in {self.folder}: {error}") from error
@@ -176,6 +210,11 @@ class Latch:
             yield
         finally:
             os.close(fd)
+
+
+def _both(state: LatchState, venues: tuple[VenueId, ...]) -> tuple[VenueId, ...]:
+    """Return the venues of `state` and `venues`, sorted, each once."""
+    return tuple(sorted({*state.evacuate, *venues}))
 
 
 def _lock(fd: int) -> bool:
@@ -200,6 +239,7 @@ def _replace(path: Path, body: bytes) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+    crash_point("latch.before_rename")
     os.replace(draft, path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:

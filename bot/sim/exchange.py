@@ -97,7 +97,8 @@ class Exchange(Floor):
             for c, t in x.resting.items()
         )
         self.reports.append(
-            ev.VenueSnapshot(ts=self.now, venue=self.venue, positions=self.positions(), working=working, cash=dict(self.account.cash))
+            ev.VenueSnapshot(ts=self.now, venue=self.venue, positions=self.positions(), working=working, cash=dict(self.account.cash),
+                             maintenance={c: self.account.maintenance(c) for c in self.account.cash})  # fmt: skip
         )
 
     def positions(self) -> dict[InstrumentId, Decimal]:

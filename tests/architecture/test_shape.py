@@ -25,7 +25,7 @@ PACKAGES = ("bot", "strategies", "risk")
 FUNCTION_LINES, MODULE_LINES, METHODS = 50, 400, 20
 LONGER: dict[str, int] = {
     # Ratchet: what is longer than the rule, and how long it may be. Only ever shorten this list.
-    "bot/checks.py": 430, "bot/engine/fold.py": 410, "bot/model/event.py": 410,
+    "bot/engine/fold.py": 410, "bot/model/event.py": 410,
 }  # fmt: skip
 MORE_METHODS = {"Checks": 22}
 PROVIDED_BY = {"sqlalchemy": "SQLAlchemy"}

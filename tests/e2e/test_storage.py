@@ -84,9 +84,8 @@ class Storage:
         self.failed = False
         settings = config.load("paper", files=(), sets=("market.seed=1",), options={}).settings
         data.mkdir(parents=True, exist_ok=True)
-        self.folder = new_run(data, "paper")
         self.record = RunRecord(mode="paper", seed=1, settings=msgspec.Raw(msgspec.json.encode(settings)))
-        self.folder.write_record(self.record)
+        self.folder = new_run(data, self.record)
         self.run = self.started(self.folder)
 
     def started(self, folder: RunFolder, for_ns: int = FOR_NS) -> PaperRun:

@@ -13,11 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
-import fault_days
 import test_economics
-from fault_days import Plan
 
 from bot.engine import fold, pair, step, supervise
 from bot.engine.obligations import Obligations, PairState
@@ -28,6 +25,8 @@ from bot.model import order as orders
 from bot.model.order import Order, OrderStatus, Outcome, Trigger
 from bot.sim import account
 from bot.sim.faults import FaultKind
+from bot.simulate.plan import Plan, S, faulty, plan_of, settings
+from bot.simulate.proof import run_plan
 from strategies import excess
 
 Patch = pytest.MonkeyPatch
@@ -151,12 +150,12 @@ def send_first(patch: Patch) -> None:
 
 def alone(kind: FaultKind, for_s: int = 0) -> Callable[[int], Plan]:
     """Return days with one fault kind alone; lasting ones last `for_s`."""
-    return lambda seed: fault_days.faulty(seed, kind, for_s * fault_days.S)
+    return lambda seed: faulty(seed, kind, for_s * S)
 
 
 def drawn(kind: int) -> Callable[[int], Plan]:
     """Return days as their seeds draw them, of one sort (seed modulo 20)."""
-    return lambda seed: fault_days.plan_of(seed + kind)
+    return lambda seed: plan_of(seed + kind)
 
 
 MUTANTS: dict[str, tuple[Callable[[Patch], None], Callable[[int], Plan], tuple[str, ...]]] = {
@@ -186,14 +185,14 @@ def test_mutant_is_caught(name: str, monkeypatch: Patch) -> None:
         with monkeypatch.context() as patch:
             plant(patch)
             try:
-                violations = fault_days.run_plan(plan)[0].violations
+                violations = run_plan(plan).violations
             except (KeyError, ValueError) as error:  # a broken record may end in an impossible transition: that is loud, not caught
                 violations = [f"stopped: {error}"]
         seen += violations
         caught = [v for v in violations if v.startswith(invariants)]
         if caught:
             print(f"{name}: day {n + 1}, {len(violations)} violations, first {caught[0]}")
-            assert fault_days.run_plan(plan)[0].violations == [], f"{plan}: not clean without the mutant"
+            assert run_plan(plan).violations == [], f"{plan}: not clean without the mutant"
             return
     raise AssertionError(f"{name} survived {DAYS} days from seed 2000 on; seen: {seen[:3]}")
 
@@ -212,7 +211,7 @@ def test_fair_carry_ignored_is_caught(monkeypatch: Patch) -> None:
 
 def test_fair_carry_ignored_in_the_sample_is_caught(monkeypatch: Patch) -> None:
     """The strategy's own excess is measured with the exact fair premium: without it the sample is off by the carry."""
-    memory = excess.fresh(fault_days.settings(False).strategy, "MBTX26", "BTCUSDT", 30 * 86_400 * 10**9)
+    memory = excess.fresh(settings().strategy, "MBTX26", "BTCUSDT", 30 * 86_400 * 10**9)
 
     def sampled() -> float:
         excess.sample(memory, 1, 70_346.0581, 70_000.0, 70_000.0, 1)
