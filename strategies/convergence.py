@@ -235,7 +235,7 @@ def enter(memory: Memory, view: View, direction: int, found: Weighed) -> PairInt
     return PairIntent(
         pair=view.pair,
         target_lead=Decimal(direction * found.lots),
-        reason=f"z {memory.z:+.2f}, edge {edge_bp:.1f} bp = {made_of(found)} in {days:.1f} d",
+        reason=f"z {memory.z:+.2f}, edge {edge_bp:.1f} bp = {made_of(found)}, {days:.1f} d",
         z=memory.z,
         excess_bp=memory.excess_bp,
         edge_bp=edge_bp,
@@ -254,7 +254,7 @@ def made_of(found: Weighed) -> str:
     edge = found.edge
     bp = edge.edge_bp / edge.edge_usd if edge.edge_usd else 0.0
     fees, other = edge.fees * bp, (edge.financing + edge.haircut + edge.slippage) * bp
-    return f"premium {edge.edge_bp - found.funding_bp + fees + other:.1f} {found.funding_bp:+.1f} funding -{fees:.1f} fees -{other:.1f} other"
+    return f"{edge.edge_bp - found.funding_bp + fees + other:.1f} premium {found.funding_bp:+.1f} funding -{fees:.1f} fees -{other:.1f} other"
 
 
 def frozen(memory: Memory, view: View) -> Yardstick:

@@ -63,9 +63,9 @@ class Fills(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """Return the plain form; the price is the average."""
-        often = f" in {self.count} fills" if self.count > 1 else ""
-        text = f"filled {self.side} {self.qty} {self.instrument} @ {self.value / self.qty:,.1f}, fees {self.fees:,.2f} {self.currency}{often}"
-        return str(Line(self.ts, self.kind, text))
+        often = f" in {self.count}" if self.count > 1 else ""
+        done = "bought" if self.side == "buy" else "sold"
+        return str(Line(self.ts, self.kind, f"{done} {self.qty} {self.instrument} @ {self.value / self.qty:,.1f}{often}, fee {self.fees:,.2f} {self.currency}"))
 
 
 class Watcher(Protocol):
@@ -204,7 +204,7 @@ def _ended(e: ev.OrderEnded) -> tuple[str, str] | None:
 
 def _funding(e: ev.FundingPaid) -> tuple[str, str]:
     way = "received" if e.amount > 0 else "paid"
-    return "funding", f"funding {way} {abs(e.amount)} {e.currency} on {e.qty:+} {e.instrument} at {e.rate * 1e4:+.2f} bp"
+    return "funding", f"funding {way} {abs(e.amount):,.2f} {e.currency} on {e.qty:+} {e.instrument} at {e.rate * 1e4:+.2f} bp"
 
 
 def _status(e: ev.VenueStatus) -> tuple[str, str]:

@@ -26,7 +26,11 @@ WIDE, PANEL_ROWS = 110, 30
 BARS = " ▁▂▃▄▅▆▇█"
 BAND_SIGMAS = 4.0
 """The premium strip shows z from minus to plus this many deviations."""
-GAUGE = 18
+STRIP_STEP = 4
+"""Frames per column of the strip when there are many: at four frames a second 60 columns are the last minute."""
+GAUGE = 14
+FOLDED = frozenset({"enter", "alert"})
+"""Kinds of events that say a reason or an action: they may take a second line."""
 RED_BUFFER = 0.25
 """Unstressed margin buffer (share of equity) below which a bar is red whatever the shocks would take."""
 KIND_STYLE = {
@@ -65,13 +69,19 @@ def frame(view: View, width: int, height: int) -> RenderableType:
 def _narrow(view: View, width: int, height: int) -> Group:
     """Return lines without boxes; what is left of the height goes to the last trade's card and the events."""
     s = view.snapshot
-    top = [*_header(view), _bar(view), *_legs(s), *_premium(s, view.z, width - 2, strip=height >= PANEL_ROWS), *_margin(s), *_funding(s),
-           *_trade(s, width), _orders(s)[-1]]  # fmt: skip
+    tall = height >= PANEL_ROWS
+    legs = _legs(s) if tall else _legs(s)[:-1]
+    top = [*_header(view), _bar(view), *legs, *_premium(s, view.z, width - 2, strip=tall), *_margin(s), *_funding(s, apart=False),
+           *_trade(s, width, 2 if tall else 1), _orders(s)[-1]]  # fmt: skip
     card = _card(view.card) if height >= len(top) + 24 else _short_card(view.card, width)
-    bottom = [*_alert(view.feed, width), _footer(s)]
-    rows = max(1, height - len(top) - len(card) - len(bottom) - 1)
+    rows = max(1, height - len(top) - len(card) - 2)
     rule = Text("-- events " + "-" * max(0, width - 11), "dim", no_wrap=True)
-    return Group(*top, *card, rule, *_events(view.feed, rows), *bottom)
+    alert = _alert(view.feed, width)
+    events = _events(view.feed, rows, width)
+    if alert and all(alert[0].plain != line.plain for line in events):  # it has scrolled away, and must not
+        events = _events(view.feed, max(1, rows - len(alert)), width)
+        return Group(*top, *card, rule, *events, *alert, _footer(s))
+    return Group(*top, *card, rule, *events, _footer(s))
 
 
 def _wide(view: View, width: int, height: int) -> Group:
@@ -83,10 +93,13 @@ def _wide(view: View, width: int, height: int) -> Group:
     premium = _premium(s, view.z, left - 4, strip=True)
     first.add_row(
         Group(_panel("Legs", _legs(s)), _panel("Premium, perp - CME (short perp earns when it falls)", premium)),
-        Group(_panel("Margin: what every shock at once would take", _margin(s)), _panel("Funding and trade", [*_funding(s), *_trade(s, width - left)])),
+        Group(
+            _panel("Margin: all shocks would take, of USD", _margin(s)),
+            _panel("Funding and trade", [*_funding(s, apart=True), *_trade(s, width - left, 2)]),
+        ),
     )
     orders = _panel(f"Orders ({len(s.orders)} live)", _orders(s))
-    used = 3 + max(len(_legs(s)) + len(premium), len(_margin(s)) + len(_funding(s)) + len(_trade(s, width - left))) + 4 + len(_orders(s)) + 2 + 1
+    used = 3 + max(len(_legs(s)) + len(premium), len(_margin(s)) + len(_funding(s, apart=True)) + len(_trade(s, width - left, 2))) + 4 + len(_orders(s)) + 2 + 1
     rows = max(3, height - used - 2)
     card = _card(view.card) if rows >= 16 else _short_card(view.card, width - left - 4)
     alerts = [Text(str(x)[11:19] + str(x)[20:], "bold yellow", overflow="fold") for x in list(view.feed.alerts)[-2:]]
@@ -94,8 +107,8 @@ def _wide(view: View, width: int, height: int) -> Group:
     side.add_column(ratio=11)
     side.add_column(ratio=9)
     side.add_row(
-        _panel("Events", _events(view.feed, rows), rows + 2),
-        _panel("Last trade, USD" if view.card else f"Alerts ({len(view.feed.alerts)})", [*card, *alerts] or [Text("none", "dim")], rows + 2),
+        _panel("Events", _events(view.feed, rows, left - 4), rows + 2),
+        _panel("Last trade" if view.card else f"Alerts ({len(view.feed.alerts)})", [*card, *alerts] or [Text("none", "dim")], rows + 2),
     )
     return Group(*_header(view), _bar(view), first, orders, side, _footer(s))
 
@@ -185,9 +198,9 @@ def _leg(leg: LegRow) -> Text:
 def _premium(s: Snapshot, z: Sequence[float], width: int, *, strip: bool) -> list[Text]:
     lines = []
     for pair in s.pairs:
-        lines.append(_line(("premium ", "dim"), _number(pair.premium_bp, "+.1f"), (" bp  excess ", "dim"), _number(pair.excess_bp, "+.1f"),
-                           (" bp  z ", "dim"), (_number(pair.z, "+.2f"), "bold"), ("  mean ", "dim"), _number(pair.mean_bp, "+.1f"), (" sd ", "dim"),
-                           _number(pair.sigma_bp, ".1f"), ("  edge ", "dim"), _number(pair.edge_bp, "+.1f")))  # fmt: skip
+        lines.append(_line(("prem ", "dim"), _number(pair.premium_bp, "+.1f"), (" excess ", "dim"), _number(pair.excess_bp, "+.1f"), (" z ", "dim"),
+                           (_number(pair.z, "+.2f"), "bold"), (" mean ", "dim"), _number(pair.mean_bp, "+.1f"), (" sd ", "dim"),
+                           _number(pair.sigma_bp, ".1f"), (" edge ", "dim"), _number(pair.edge_bp, "+.1f"), (" bp", "dim")))  # fmt: skip
         lines.append(_gauge(pair, max(20, width)))
     if strip:
         lines.append(Text(_strip(z, max(20, width)), "cyan", no_wrap=True))
@@ -206,7 +219,8 @@ def _gauge(pair: PairRow, width: int) -> Text:
 
 def _strip(z: Sequence[float], width: int) -> str:
     """Return recent z as blocks, oldest first; the lowest block is -4 deviations, the highest +4."""
-    shown = list(z)[-width:]
+    step = max(1, min(STRIP_STEP, -(-len(z) // width)))
+    shown = list(z)[::-step][:width][::-1]
     scale = len(BARS) - 1
     return "".join(BARS[round((max(-BAND_SIGMAS, min(BAND_SIGMAS, v)) + BAND_SIGMAS) / (2 * BAND_SIGMAS) * scale)] for v in shown)
 
@@ -221,41 +235,48 @@ def _venue(name: str, venue: VenueRow) -> Text:
         return _line(label, ("no price yet", "dim"))
     strain = venue.strain or 0.0
     full = round(min(1.0, strain) * GAUGE)
-    money = "-" if venue.equity_usd is None else f"{venue.equity_usd:,.0f} USD"
-    call = "" if venue.call_move is None else f", call at {venue.call_move:+.0%}"
+    money = "-" if venue.equity_usd is None else f"{venue.equity_usd:,.0f}"
+    call = "" if venue.call_move is None else f", call {venue.call_move:+.0%}"
     return _line(label, ("[" + "#" * full + "." * (GAUGE - full) + "]", _colour(venue)), f" {strain:4.0%} of {money}", (call, "dim"),
                  ("" if venue.up else " DOWN", "bold red"))  # fmt: skip
 
 
-def _funding(s: Snapshot) -> list[Text]:
+def _funding(s: Snapshot, *, apart: bool) -> list[Text]:
+    """Return each pair's next stamp, with the time left and what it would pay (> 0 to us), and what the trade has got.
+
+    apart: in two lines.
+    """
     lines = []
     for pair in s.pairs:
         rate = "-" if pair.funding_rate is None else f"{pair.funding_rate * 1e4:+.2f} bp"
-        due = "" if pair.funding_due_usd is None else f" pays {pair.funding_due_usd:+,.0f} USD"
-        lines.append(_line(f"funding {rate} {_stamp(s.at, pair.funding_stamp)}{due}; got {pair.funding_usd:+,.2f}"))
+        due = "" if pair.funding_due_usd is None else f" = {pair.funding_due_usd:+,.0f} USD"
+        got = "" if pair.held_s is None else f"got {pair.funding_usd:+,.2f} USD since the entry"
+        stamp = f"funding {_stamp(s.at, pair.funding_stamp)} {rate}{due}"
+        lines += [_line(stamp), _line(got)] if apart else [_line(f"{stamp}; {got}" if got else stamp)]
     return lines
 
 
 def _stamp(at: str, stamp: str | None) -> str:
     """Return a stamp's time of day and the time left to it, from two ISO times at most a day apart."""
     if stamp is None:
-        return "at an unknown stamp"
+        return "stamp unknown"
     left = (_second_of_day(stamp) - _second_of_day(at)) % 86_400
-    return f"at {stamp[11:16]}Z in {left // 3_600}:{left // 60 % 60:02}:{left % 60:02}"
+    return f"{stamp[11:16]}Z in {left // 3_600}:{left // 60 % 60:02}:{left % 60:02}"
 
 
 def _second_of_day(iso: str) -> int:
     return int(iso[11:13]) * 3_600 + int(iso[14:16]) * 60 + int(iso[17:19])
 
 
-def _trade(s: Snapshot, width: int) -> list[Text]:
-    """Return each pair's trade and, in as many lines as it takes, why it was opened."""
+def _trade(s: Snapshot, width: int, rows: int) -> list[Text]:
+    """Return each pair's trade and, in `rows` lines, why it was opened."""
     lines = []
     for pair in s.pairs:
         pnl = "" if pair.pnl_usd is None else f", P&L {pair.pnl_usd:+,.0f} USD"
         held = "" if pair.held_s is None else f", held {span(pair.held_s)}"
-        lines.append(_line(f"{pair.id}: {pair.held:+g} of {pair.target:+g} lots{pnl}{held}"))
-        lines += _folded(pair.entry and f"why: {pair.entry}", width - 4, 2)
+        name = f"{pair.id}: " if len(s.pairs) > 1 else ""
+        lines.append(_line(f"{name}{pair.held:+g} of {pair.target:+g} lots{pnl}{held}"))
+        lines += _folded(pair.entry and f"why: {pair.entry}", width - 4 if rows > 1 else width, rows)
     return lines
 
 
@@ -282,21 +303,31 @@ def _orders(s: Snapshot) -> list[Text]:
     return [*rows, _line(counts, style="dim")]
 
 
-def _events(feed: Feed, rows: int) -> list[Text]:
-    lines = [_event(line) for line in list(feed.digest)[-rows:]]
-    return lines + [_line("") for _ in range(rows - len(lines))]
+def _events(feed: Feed, rows: int, width: int) -> list[Text]:
+    """Return the last events in exactly `rows` lines, the newest last."""
+    lines: list[Text] = []
+    for line in reversed(feed.digest):
+        if len(lines) >= rows:
+            break
+        lines[:0] = _event(line, width)
+    return lines[-rows:] + [_line("") for _ in range(rows - len(lines))]
 
 
-def _event(line: Line | Fills) -> Text:
-    text = str(line)
-    return _line(f"{text[11:19]}{text[20:]}", style=KIND_STYLE.get(line.kind, ""))
+def _event(line: Line | Fills, width: int) -> list[Text]:
+    text, style = str(line), KIND_STYLE.get(line.kind, "")
+    said = f"{text[11:19]}{text[20:]}"
+    if line.kind not in FOLDED or len(said) <= width:
+        return [_line(said, style=style)]
+    return [_line(part, style=style) for part in (x.plain for x in _folded(said, width, 3)) if part]
 
 
 def _alert(feed: Feed, width: int) -> list[Text]:
-    """Return the last alert in two lines: the number, the limit and the action must be readable."""
-    text = str(feed.alerts[-1]) if feed.alerts else ""
-    lines = _folded(f"{len(feed.alerts)} alert(s), last: {text[11:19]}{text[20:]}" if text else "no alerts", width, 2)
-    return [Text(line.plain, "bold yellow" if text else "dim", no_wrap=True, overflow="ellipsis") for line in lines]
+    """Return the last alert in two lines: the number, the limit and the action must be readable. Nothing without one."""
+    if not feed.alerts:
+        return []
+    text = str(feed.alerts[-1])
+    lines = _folded(f"{text[11:19]}{text[20:]}", width, 2)
+    return [Text(line.plain, "bold yellow", no_wrap=True, overflow="ellipsis") for line in lines]
 
 
 def _card(row: Mapping[str, Any] | None) -> list[Text]:
