@@ -106,9 +106,8 @@ class Screen(Protocol):
     def speed(self) -> float:
         """Market seconds per wall second, 0.0 for as fast as it goes."""
 
-    @property
-    def feed(self) -> Observer:
-        """What listens to the run beside the tally."""
+    def watch(self, engine: Engine, tally: Tally) -> Observer:
+        """Return what listens to the run after the tally."""
 
     def ready(self, shell: Shell, *, run_id: str, data_dir: str, socket: str) -> None:
         """Announce the run before it trades."""
@@ -154,7 +153,7 @@ class PaperRun:
         self.log = RunLog(folder.path / RUN_LOG, run_id=folder.run_id, seq=lambda: self.runtime.seq)
         self.runtime = Runtime(
             self.engine, self.journal, self.tape, {**self.venues, **reference_price(self.desk, scripted, self.from_ns)}, seq=seq,
-            observer=Together(self.tally, screen.feed, self.traffic, self.log, self.checks),
+            observer=Together(self.tally, screen.watch(self.engine, self.tally), self.traffic, self.log, self.checks),
         )  # fmt: skip
         self.latch = latch
         self.shell = Shell(

@@ -100,10 +100,10 @@ def paper(
     if latched.level is not KillLevel.NONE:
         level = " ".join([latched.level, *latched.evacuate])
         return _fail(f"latched at {level}: {latched.fault or latched.reason or 'no reason given'}; lower it with: resume --reason WHY", HALTED)
-    from bot import app
-
     screen = Screen("paper", watched=for_ns is None, speed=loaded.settings.market.speed, json_out=json_out)
     with triggers, screen:
+        from bot import app
+
         result = app.paper(loaded.settings, data_dir(), screen, for_ns=for_ns, faults=faults, resumed=resumed, latch=triggers)
     emit("paper", result, json_out)
     return screen.exit_code or _run_code(result)
