@@ -84,6 +84,11 @@ class Files(msgspec.Struct, kw_only=True):
     funding_path: str = ""
     passed_over: list[str]
 
+    @property
+    def any(self) -> bool:
+        """Return whether the folder held any file at all."""
+        return bool(self.series or self.funding or self.passed_over)
+
 
 def run(
     folder: Path, days: int, seed: int | None = None, layers: Sequence[Path] = (), sets: Sequence[str] = (), progress: Callable[[float], None] = lambda _: None,
@@ -114,7 +119,7 @@ def run(
         if not theirs:
             missing.append(f"{group.name}: too few observations in {source}")
     if not rows:
-        raise InputError(f"{folder}: no market data to compare; " + "; ".join(files.passed_over + missing))
+        raise InputError(f"{folder}: nothing to compare: " + ("; ".join(files.passed_over or missing[:1]) if files.any else f"no file like {' or '.join(PATTERNS)}"))
     market = settings.market
     return Comparison(scenario=market.scenario, seed=market.seed, days=days, rows=rows, not_compared=missing, passed_over=files.passed_over)
 
