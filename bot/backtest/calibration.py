@@ -10,7 +10,7 @@ basis is of minutes and quarter hours that end together, the contract told by th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -34,7 +34,7 @@ from bot.backtest.formats import (
     read_spot,
     read_stable,
 )
-from bot.backtest.shape import GROUPS, QUARTER_NS, YEAR_NS, Floats, Market, Prices, figures, like
+from bot.backtest.shape import GROUPS, QUARTER_NS, YEAR_NS, Floats, Group, Market, Prices, figures, like
 from bot.market.calendar import DeskSessions
 from bot.model.event import FundingRate, MarkPrice, Quote
 from bot.model.notation import iso
@@ -84,11 +84,6 @@ class Files(msgspec.Struct, kw_only=True):
     funding_path: str = ""
     passed_over: list[str]
 
-    @property
-    def any(self) -> bool:
-        """Return whether the folder held any file at all."""
-        return bool(self.series or self.funding or self.passed_over)
-
 
 def run(
     folder: Path, days: int, seed: int | None = None, layers: Sequence[Path] = (), sets: Sequence[str] = (), progress: Callable[[float], None] = lambda _: None,
@@ -103,25 +98,33 @@ def run(
     files = found(folder, (lead.base, lead.product), (hedge.funding_interval_s or 28_800) * SECOND_NS)
     progress(0.3)
     real, sources = _real(files, lead.product)
+    missing: list[str] = []
+    theirs = [(group, figures(group, real)) for group in GROUPS if _known(group, real, sources, missing)]
+    missing += [f"{group.name}: too few observations in {_source(group, sources)}" for group, got in theirs if not got]
+    if not any(got for _, got in theirs):
+        why = files.passed_over or [text for text in missing if "too few" in text] or [f"no file like {' or '.join(PATTERNS)}"]
+        raise InputError(f"{folder}: nothing to compare: {'; '.join(why)}")
     progress(0.4)
     made = seeded(settings, days, lambda done: progress(0.4 + 0.6 * done))
     rows: list[Row] = []
-    missing: list[str] = []
-    for group in GROUPS:
-        if not group.known(real):
-            missing.append(f"{group.name}: no file for {', '.join(role for role in group.roles if role not in sources) or 'it'}")
-            continue
-        theirs = {x.name: x for x in figures(group, real)}
-        ours = {x.name: x.value for x in like(group, made, real)} if group.known(made) else {}
-        source = "; ".join(sources[role] for role in group.roles if role in sources)
-        rows += [_row(x.name, source, x.value, ours[x.name], x.within) for x in theirs.values() if x.name in ours]
-        missing += [f"{name}: too few observations in the seeded market" for name in theirs if name not in ours]
-        if not theirs:
-            missing.append(f"{group.name}: too few observations in {source}")
-    if not rows:
-        raise InputError(f"{folder}: nothing to compare: " + ("; ".join(files.passed_over or missing[:1]) if files.any else f"no file like {' or '.join(PATTERNS)}"))
+    for group, got in theirs:
+        ours = {x.name: x.value for x in like(group, made, real)} if got and group.known(made) else {}
+        rows += [_row(x.name, _source(group, sources), x.value, ours[x.name], x.within) for x in got if x.name in ours]
+        missing += [f"{x.name}: too few observations in the seeded market" for x in got if x.name not in ours]
     market = settings.market
     return Comparison(scenario=market.scenario, seed=market.seed, days=days, rows=rows, not_compared=missing, passed_over=files.passed_over)
+
+
+def _known(group: Group, real: Market, sources: Mapping[str, str], missing: list[str]) -> bool:
+    """Return whether there are files for a group; say so in `missing` if not."""
+    if group.known(real):
+        return True
+    missing.append(f"{group.name}: no file for {', '.join(role for role in group.roles if role not in sources) or 'what its roles share'}")
+    return False
+
+
+def _source(group: Group, sources: Mapping[str, str]) -> str:
+    return "; ".join(sources[role] for role in group.roles)
 
 
 def lines(result: Comparison) -> Iterator[str]:

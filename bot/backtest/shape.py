@@ -233,7 +233,7 @@ GROUPS = (
     Group("mark over index", ("mark", "spot"), lambda m: m.mark is not None, _mark),
     Group("funding", ("funding",), lambda m: m.funding is not None, _funding),
     Group("basis", ("cme minutes", "perp 900 s"), lambda m: m.basis, _basis),
-    Group("carry", ("cme days", "spot"), lambda m: m.carry is not None, _carry),
+    Group("carry", ("cme days", "perp 3600 s", "spot"), lambda m: m.carry is not None, _carry),
     Group("stablecoin", ("stable",), lambda m: m.stable is not None, _stable),
 )
 
