@@ -27,7 +27,7 @@ from bot.backtest.grid import Grid
 from bot.backtest.play import Played, Study, play
 from bot.backtest.result import case_of, totals
 from bot.backtest.run import Inputs, check, prepare, profile_of, read
-from bot.backtest.sweep_stats import Deal, Fold, Part, deflated, drawdown, expected_best, part, sharpe, walk
+from bot.backtest.sweep_stats import Deal, Fold, Outcome, Part, deflated, drawdown, expected_best, part, sharpe, walk
 from bot.config import Settings
 from bot.model.errors import DataError
 from bot.model.event import NEVER
@@ -41,21 +41,6 @@ FOLDS = 4
 POLL_S = 0.2
 
 Progress = Callable[[float], None]
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker sends back of one trial. USD; violations: checks of the record that failed."""
-
-    deals: list[Deal]
-    open_at_end: int
-    pnl_usd: float
-    fees_usd: float
-    funding_usd: float
-    max_drawdown_usd: float
-    refusals: dict[str, int]
-    signals_over_hurdle: int
-    violations: int
-    journal_sha256: str
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
