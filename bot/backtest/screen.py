@@ -29,7 +29,9 @@ import numpy as np
 from bot.backtest.feed import Arrival, Legs, Track, TrackSessions, closed_days, market
 from bot.backtest.formats import MINUTE_NS
 from bot.backtest.play import Purse, Study, funding_interval_s, legs_of, tracks, tuned
-from bot.backtest.screen_walk import Followed, Looker, Seen, Strip, Walk, look_at
+from bot.backtest.screen_fills import Followed
+from bot.backtest.screen_signals import Looker, Seen, Strip, look_at
+from bot.backtest.screen_walk import Walk
 from bot.backtest.sweep_stats import Deal, Outcome, drawdown
 from bot.config import Settings
 from bot.engine.observations import Session

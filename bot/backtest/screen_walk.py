@@ -7,181 +7,32 @@ always read; what is different is everything between a decision and its fill (se
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
 
-import msgspec
-
-from bot.backtest.feed import OBTAINABLE_NS, Arrival, Legs, Track, TrackSessions
+from bot.backtest.feed import OBTAINABLE_NS
 from bot.backtest.play import MODE, PAIR, Purse, purse_of, remembering
-from bot.backtest.trades import whole_second
+from bot.backtest.screen_fills import Fills, Followed
+from bot.backtest.screen_signals import Books, Seen, Strip, pair_of, recall, show
 from bot.config import Settings
 from bot.engine import assess
 from bot.engine.fold import apply
-from bot.engine.obligations import ZERO, Obligations, PairState, PairTerms, fresh
-from bot.engine.observations import Session, Window
+from bot.engine.obligations import Obligations, PairState, fresh
+from bot.engine.observations import Window
 from bot.engine.pair import Ask, clip_lots, crossing_limit, hedge_gap, may_open, premium_holds
-from bot.engine.step import PRICE_MAX, order_spec
+from bot.engine.step import order_spec
 from bot.engine.watch import Watch
 from bot.model import event as ev
-from bot.model.ids import InstrumentId
-from bot.model.instrument import Instrument
 from bot.model.intent import PairIntent
 from bot.model.market import Book
 from bot.model.order import OrderSpec, Outcome, Purpose, Side, TimeInForce
-from bot.model.position import pnl_est
-from bot.sim.account import fee_for, funding_amount
 from bot.sim.listing import Listing
 from bot.sim.matching import fill_price
 from risk import flow, gate
 from risk.verdict import Refusal
-from strategies.convergence import Convergence, flat, held, leave, weigh
+from strategies.convergence import Convergence, flat, held, leave
 from strategies.convergence_params import ConvergenceParams
 from strategies.excess import Memory
-
-Books = dict[InstrumentId, Book]
-
-
-class Strip(msgspec.Struct, frozen=True, kw_only=True):
-    """One contract as every trial meets it. events: its market in order of time; starts: where each signal begins in it.
-
-    rates: the funding estimate known before each signal, None before the first.
-    """
-
-    track: Track
-    legs: Legs
-    terms: dict[InstrumentId, Instrument]
-    sessions: dict[InstrumentId, Session]
-    source: TrackSessions
-    events: list[Any]
-    starts: list[int]
-    rates: list[ev.FundingRate | None]
-    arrival: Arrival
-    stable_of: dict[str, InstrumentId]
-
-
-class Seen(msgspec.Struct, frozen=True, gc=False):
-    """What the strategy's memory held after one signal (strategies.excess.Memory), without what a trade changes."""
-
-    sampled_ns: int
-    warm: bool
-    z: float
-    mean_bp: float
-    sigma_bp: float
-    sd_bp: float
-    coverage: float
-    half_life_days: float
-    excess_bp: float
-    premium_bp: float
-    carry: float | None
-    implied: float
-    funding_year: float
-    differential: float
-
-
-_SEEN = Seen.__struct_fields__
-
-
-class ScreenTrade(msgspec.Struct, frozen=True, kw_only=True):
-    """One trade, times UTC ns in whole seconds. exited_ns: None when the data ended first (then marked at mid)."""
-
-    contract: str
-    direction: int
-    decided_ns: int
-    entered_ns: int
-    exited_ns: int | None
-    lots: int
-    pnl_usd: float
-    result_bp: float
-    exit_reason: str
-
-
-class Followed(msgspec.Struct, kw_only=True):
-    """What a trial has made so far. curve: USD that the trades have made, open ones at mid, seen at trade dates."""
-
-    trades: list[ScreenTrade] = []
-    curve: list[float] = []
-    fees_usd: float = 0.0
-    funding_usd: float = 0.0
-    made_usd: float = 0.0
-    refusals: Counter[str] = msgspec.field(default_factory=Counter)
-    over_hurdle: int = 0
-    start_usd: float = 0.0
-    end_usd: float = 0.0
-
-
-def show(books: Books, e: Any) -> None:
-    """Let the desk see one observation, as the engine does."""
-    book = books[e.instrument]
-    if type(e) is ev.Quote:
-        if not 0.0 < e.bid <= e.ask < PRICE_MAX:
-            book.bid_size = book.ask_size = 0.0
-            return
-        book.ts, book.venue_ts, book.bid, book.ask = e.ts, e.venue_ts, e.bid, e.ask
-        book.bid_size, book.ask_size, book.mid = e.bid_size, e.ask_size, 0.5 * (e.bid + e.ask)
-    elif type(e) is ev.MarkPrice:
-        book.mark, book.index, book.mark_ts = e.mark, e.index, e.ts
-    else:
-        book.funding_rate, book.funding_interval_s, book.funding_stamp_ns = e.rate, e.interval_s, e.stamp_ns
-        book.funding_cap, book.funding_ts = e.cap, e.ts
-
-
-def pair_of(one: Strip) -> PairTerms:
-    """Return the pair that trades a contract."""
-    return PairTerms(id=PAIR, strategy=Convergence.id, lead=one.legs.lead.id, hedge=one.legs.hedge.id, stable=one.legs.stable)
-
-
-def look_at(one: Strip, p: ConvergenceParams) -> Iterator[Seen | None]:
-    """Yield what the strategy sees at every signal while nothing is on; None where it could not compare."""
-    looker = Looker(one)
-    strategy = Convergence(one.legs.lead, one.legs.hedge, one.legs.stable)
-    memory = strategy.start(p)
-    for sample in range(len(one.starts)):
-        quote = looker.turn(sample)
-        strategy.on_event(memory, looker.window, quote)
-        if memory.sampled_ns == quote.ts:
-            yield Seen(*(getattr(memory, name) for name in Seen.__struct_fields__))
-        else:
-            yield None
-
-
-class Looker:
-    """A desk that holds nothing and can be shown any signal of a contract, in any order."""
-
-    def __init__(self, one: Strip) -> None:
-        self.one = one
-        self.books: Books = {i: Book(i) for i in one.terms}
-        state = fresh(1, MODE, (pair_of(one),), ()).pairs[PAIR]
-        self.window = Window(state, one.terms, self.books, one.sessions, (0, 0))
-
-    def turn(self, sample: int) -> ev.Quote:
-        """Show what was known at a signal; return the quote that completed it."""
-        one, hedge = self.one, self.one.legs.hedge.id
-        rate, at = one.rates[sample], one.starts[sample]
-        if rate is not None:
-            show(self.books, rate)
-        while True:
-            e = one.events[at]
-            show(self.books, e)
-            if type(e) is ev.Quote and e.instrument == hedge:
-                self.window.now = e.ts
-                return e
-            at += 1
-
-    def worth(self, sample: int, direction: int, memory: Memory, seen: Seen) -> tuple[float, float] | None:
-        """Return (edge, what it must be) of opening at a signal, bp of index, None where it cannot be told."""
-        self.turn(sample)
-        recall(memory, seen)
-        memory.direction = direction
-        return None if weigh(memory, self.window, direction) is None else (memory.edge_bp, memory.required_bp)
-
-
-def recall(memory: Memory, seen: Seen) -> None:
-    """Bring a memory to where it stood after a signal."""
-    for name in _SEEN:
-        setattr(memory, name, getattr(seen, name))
 
 
 class Walk:
@@ -194,11 +45,12 @@ class Walk:
         self.one, self.limits, self.x, self.rows, self.found = one, settings.limits, settings.execution, rows, found
         venues = tuple(dict.fromkeys((one.legs.lead.venue, one.legs.hedge.venue)))
         self.ob = remembering(fresh(number, MODE, (pair_of(one),), venues), before)
-        for event in (
+        opening: tuple[ev.Event, ...] = (
             ev.RunStarted(ts=one.track.from_ns, run=number, mode=MODE, cash=purse),
             *(ev.VenueStatus(ts=one.track.from_ns, venue=v, up=True, reason="screen") for v in venues),
             ev.ReadySet(ts=one.track.from_ns, ready=True, cause="screen"),
-        ):
+        )
+        for event in opening:
             apply(self.ob, one.terms, event)
         self.state: PairState = self.ob.pairs[PAIR]
         self.books: Books = {i: Book(i) for i in one.terms}
@@ -212,16 +64,14 @@ class Walk:
         self.order: OrderSpec | None = None
         self.arrive_ns = self.look_ns = self.day_until_ns = 0
         self.rate: ev.FundingRate | None = None
-        self.decided: tuple[int, PairIntent | None] = (0, None)
-        self.trade: dict[str, Any] | None = None
+        self.fills = Fills(one, self.ob, self.window, self.desk, found)
 
     def run(self, wanted: Sequence[int]) -> None:
         """Follow the market from each wanted signal that finds nothing on; at the end mark what the data left open."""
         at = 0
         while (k := bisect_left(wanted, at)) < len(wanted):
             at = self._follow(wanted[k])
-        if self.trade is not None:
-            self._close(None)
+        self.fills.close(None)
         self.found.refusals.update(self.ob.refusals)
 
     def left(self) -> Purse:
@@ -262,28 +112,15 @@ class Walk:
         if rate is not None and rate.stamp_ns <= now:
             self.rate = None
             if rate.stamp_ns > rate.ts and self.state.hedge.qty:
-                self._fund(rate)
+                self.fills.fund(rate)
+                self.watch.arm(self.state, self.limits)
+                self._look(rate.stamp_ns)
         if self.watch.active and now >= self.look_ns:
             self.ob.now = self.window.now = now
             self._day(now)
             if self.watch.stirred(now):
                 self._look(now)
             self.look_ns = now + self.x.timer_ns
-
-    def _fund(self, rate: ev.FundingRate) -> None:
-        terms, qty = self.one.legs.hedge, self.state.hedge.qty
-        mark = assess.price_of(self.books[terms.id])
-        amount = funding_amount(terms, qty, rate.rate, mark)
-        paid = ev.FundingPaid(
-            ts=rate.stamp_ns, venue=terms.venue, instrument=terms.id, stamp_ns=rate.stamp_ns, rate=rate.rate, mark=mark, qty=qty, amount=amount,
-            currency=terms.settle,
-        )  # fmt: skip
-        apply(self.ob, self.one.terms, paid)
-        usd = float(amount) * self.desk.usd(terms.settle)
-        self.found.funding_usd += usd
-        self._earn(usd)
-        self.watch.arm(self.state, self.limits)
-        self._look(rate.stamp_ns)
 
     def _look(self, now: int) -> None:
         """Run the slow monitors; a stop closes."""
@@ -295,8 +132,7 @@ class Walk:
     def _stop(self, now: int, why: Refusal) -> None:
         apply(self.ob, self.one.terms, ev.StopTripped(ts=now, pair=PAIR, rule=why.rule, observed=why.observed, limit=why.limit))
         self.watch.arm(self.state, self.limits)
-        if self.trade is not None:
-            self.trade["exit_reason"] = f"stop {why.rule}: {why.observed:.4g} against {why.limit:.4g}"
+        self.fills.leave(f"stop {why.rule}: {why.observed:.4g} against {why.limit:.4g}")
         self._send(now)
 
     def _day(self, now: int) -> None:
@@ -307,7 +143,7 @@ class Walk:
         if label != self.ob.trade_date:
             nav = assess.nav_usd(self.ob, self.desk)
             apply(self.ob, self.one.terms, ev.DayStarted(ts=now, trade_date=label, nav_usd=nav, peak_usd=max(nav, self.ob.peak_usd)))
-            self.found.curve.append(self.found.made_usd + self._open_usd())
+            self.found.curve.append(self.found.made_usd + self.fills.open_usd())
 
     # Decisions.
 
@@ -357,9 +193,9 @@ class Walk:
             target = Decimal(verdict.lots).copy_sign(target)
         apply(self.ob, self.one.terms, ev.TargetSet(ts=now, pair=PAIR, intent=intent, target_lead=target))
         if target:
-            self.decided = (now, intent)
-        elif self.trade is not None:
-            self.trade["exit_reason"] = intent.reason
+            self.fills.decided_ns = now
+        else:
+            self.fills.leave(intent.reason)
         self._send(now)
 
     def _refused(self, now: int, why: Refusal) -> None:
@@ -394,15 +230,8 @@ class Walk:
             if refusal is not None:
                 self._refused(now, refusal)
                 return None
-        self._intend(now, spec)
+        self.fills.intend(now, spec)
         return spec
-
-    def _intend(self, now: int, spec: OrderSpec) -> None:
-        w = self.window
-        apply(
-            self.ob, self.one.terms,
-            ev.OrderIntended(ts=now, order=spec, lead_mid=w.lead.mid, hedge_mid=w.hedge.mid, stable=w.stable_usd, index_usd=w.index_usd),
-        )  # fmt: skip
 
     def _meet(self, now: int) -> None:
         """Fill what has arrived at this open, hedge it, and go on as long as this open gives something."""
@@ -432,7 +261,7 @@ class Walk:
             other_side = Side.SELL if spec.side is Side.BUY else Side.BUY
             qty = min(qty, hedge.offered(other_side, spec.qty * per_lot) // per_lot)
         if qty:
-            self._fill(lead, spec, qty, now)
+            self.fills.fill(lead, spec, qty, now)
         ended = Outcome.FILLED if qty == spec.qty else Outcome.CANCELLED
         apply(self.ob, self.one.terms, ev.OrderEnded(ts=now, client_id=spec.client_id, outcome=ended, cum_qty=qty))
         gap = hedge_gap(self.state, self.window)
@@ -440,63 +269,9 @@ class Walk:
             side = Side.BUY if gap > 0 else Side.SELL
             limit = fill_price(hedge.instrument, hedge.touch(side), side)
             other = order_spec(self.ob, self.window, Ask("hedge", side, abs(gap), limit, TimeInForce.IOC, Purpose.HEDGE, False, False))
-            self._intend(now, other)
-            self._fill(hedge, other, abs(gap), now)
+            self.fills.intend(now, other)
+            self.fills.fill(hedge, other, abs(gap), now)
         self.watch.arm(self.state, self.limits)
-        if self.state.flat and self.trade is not None:
-            self._close(now)
+        if self.state.flat:
+            self.fills.close(now)
         return qty
-
-    def _fill(self, met: Listing, spec: OrderSpec, qty: Decimal, now: int) -> None:
-        """Book a fill at what the open shows, and what it did to our cash."""
-        terms = met.instrument
-        price = fill_price(terms, met.touch(spec.side), spec.side)
-        fee = fee_for(terms, qty, price, False)
-        met.take(spec.side, qty)
-        if self.trade is None:
-            self._begin(spec, now)
-        cash = self.ob.silos[terms.venue].cash
-        before = cash.get(terms.settle, ZERO)
-        fill = ev.OrderFilled(
-            ts=now, venue=terms.venue, client_id=spec.client_id, instrument=terms.id, exec_id=spec.client_id, side=spec.side, qty=qty,
-            price=price, fee=fee, fee_currency=terms.settle,
-        )  # fmt: skip
-        apply(self.ob, self.one.terms, fill)
-        usd = self.desk.usd(terms.settle)
-        self.found.fees_usd -= float(fee) * usd
-        self._earn(float(cash[terms.settle] - before) * usd)
-        if terms.id == self.one.legs.lead.id and self.trade is not None and spec.side.sign == self.trade["direction"]:
-            self.trade["lots"] += int(qty)
-
-    # Trades.
-
-    def _begin(self, spec: OrderSpec, now: int) -> None:
-        index = self.window.index_usd or self.window.hedge.mid * self.window.stable_usd
-        self.trade = {
-            "contract": self.one.track.contract, "direction": spec.side.sign, "decided_ns": whole_second(self.decided[0]),
-            "entered_ns": whole_second(now), "lots": 0, "pnl_usd": 0.0, "exit_reason": "data ended", "index_usd": index,
-        }  # fmt: skip
-
-    def _earn(self, usd: float) -> None:
-        if self.trade is not None:
-            self.trade["pnl_usd"] += usd
-
-    def _open_usd(self) -> float:
-        """Return what the trade that is on has made, at mid."""
-        if self.trade is None:
-            return 0.0
-        w, s = self.window, self.state
-        lead = pnl_est(w.lead_terms, s.lead, w.lead.mid, w.lead_unit)
-        hedge = pnl_est(w.hedge_terms, s.hedge, w.hedge.mid, w.hedge_unit) * w.stable_usd
-        return float(self.trade["pnl_usd"]) + lead + hedge
-
-    def _close(self, now: int | None) -> None:
-        """Note the trade that is over, or that the data left open."""
-        assert self.trade is not None
-        pnl, index = self._open_usd(), self.trade.pop("index_usd")
-        self.trade["pnl_usd"] = pnl
-        coins = self.trade["lots"] * self.window.lead_unit
-        bp = pnl / (coins * index) * 1e4 if coins and index else 0.0
-        self.found.trades.append(ScreenTrade(**self.trade, result_bp=bp, exited_ns=None if now is None else whole_second(now)))
-        self.found.made_usd += pnl
-        self.trade = None
