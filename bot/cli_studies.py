@@ -1,4 +1,4 @@
-"""The verbs that study files and trade nothing: gaps, sweep and data check.
+"""The verbs that study files and trade nothing: gaps, sweep and data check. `gaps` without a file asks the desk.
 
 As in bot.cli everything heavy is imported inside the verb; what a verb does stands in bot.backtest.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from bot.cli_options import FILE, Instant, as_json, configured, emit
+from bot.cli_options import FILE, Instant, as_json, configured, data_dir, emit
 
 ERROR = 1
 
@@ -39,7 +39,7 @@ symbol = click.option("--symbol", help="Product or contract of the CME file. Def
 
 
 @click.command()
-@click.option("--cme", type=FILE, required=True, help="CME bars: one-minute or daily, recognised by header.")
+@click.option("--cme", type=FILE, help="CME bars: one-minute or daily, recognised by header. Without it: the gaps that the desk of this folder has seen.")
 @symbol
 @click.option("--close", type=click.Choice(["last_trade", "settlement"]), help="What gaps are measured from. Default: settlement if daily, else last trade.")
 @click.option("--floor-bp", type=click.FloatRange(0.0), default=10.0, show_default=True, help="Smallest gap listed, bp of the prior close.")
@@ -48,10 +48,12 @@ symbol = click.option("--symbol", help="Product or contract of the CME file. Def
 @configured
 @as_json
 def gaps(
-    cme: Path, symbol: str | None, close: str | None, floor_bp: float, atr_multiple: float, seed: int,
+    cme: Path | None, symbol: str | None, close: str | None, floor_bp: float, atr_multiple: float, seed: int,
     files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool,
 ) -> int:  # fmt: skip
-    """List price gaps over CME's closures, what became of them, and how chance alone would have filled them."""
+    """List price gaps over CME's closures, what became of them, and (of a file) how chance alone would have filled them."""
+    if cme is None:
+        return _seen_gaps(floor_bp, json_out)
     code = _symbol(symbol)
     from bot.backtest.gap_text import lines
     from bot.backtest.gaps import run
@@ -65,6 +67,25 @@ def gaps(
         emit("gaps", result, json_out)
     else:
         click.echo("\n".join(lines(result)))
+    return 0
+
+
+def _seen_gaps(floor_bp: float, json_out: bool) -> int:
+    """List the gaps a desk has seen. Raises click.UsageError for an option that needs a file."""
+    context = click.get_current_context()
+    needing = {"symbol": "--symbol", "close": "--close", "atr_multiple": "--atr-multiple", "seed": "--seed", "files": "--config", "sets": "--set"}
+    for name, option in needing.items():
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option} needs --cme FILE: a desk's gaps are of its own contract, last mid to first")
+    from bot import app
+    from bot.desk import read, tables
+    from bot.desk.card import plain
+
+    answer = read.gaps(data_dir(), floor_bp, app.gaps_seen)
+    if json_out:
+        emit("gaps", answer, json_out)
+    else:
+        click.echo("\n".join(tables.text_of("gaps", plain(answer))))
     return 0
 
 
