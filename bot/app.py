@@ -18,6 +18,7 @@ from bot.config import Settings
 from bot.desk import operate, read, snapshot
 from bot.desk import report as reports
 from bot.desk.feed import Together
+from bot.desk.gap_watch import GapWatch, WatchedTape, watched
 from bot.desk.runlog import NAME as RUN_LOG
 from bot.desk.runlog import RunLog
 from bot.desk.runs import RunFolder, RunRecord, find_run, latest_run, new_run
@@ -142,7 +143,8 @@ class PaperRun:
         ob = recover(self.journal, self.desk.terms, self.desk.obligations(self.number, LETTERS["paper"]))
         ob.run = self.number
         market = seeded_market(self.desk)
-        memory, self.source, last = warmed(self.desk, market, self.from_ns)
+        self.gaps = GapWatch(self.desk.terms[self.desk.pair.lead])
+        memory, self.source, last = warmed(self.desk, market, self.from_ns, self.gaps.saw)
         self.engine = self.desk.engine(ob, memory)
         self.tally = Tally(self.engine, settings.strategy.carry_fixed)
         self.tape = FileTape(folder.tape, from_seq=seq)
@@ -152,7 +154,8 @@ class PaperRun:
         self.traffic, self.checks = Traffic(self.engine), Checks(self.engine, whole=not self.journal.imported)
         self.log = RunLog(folder.path / RUN_LOG, run_id=folder.run_id, seq=lambda: self.runtime.seq)
         self.runtime = Runtime(
-            self.engine, self.journal, self.tape, {**self.venues, **reference_price(self.desk, scripted, self.from_ns)}, seq=seq,
+            self.engine, self.journal, WatchedTape(self.tape, self.gaps),
+            {**self.venues, **reference_price(self.desk, scripted, self.from_ns)}, seq=seq,
             observer=Together(self.tally, screen.watch(self.engine, self.tally), self.traffic, self.log, self.checks),
         )  # fmt: skip
         self.latch = latch
@@ -193,7 +196,7 @@ class PaperRun:
 
     def run(self) -> RunResult:
         """Serve the control socket and trade until the end, a signal or a stop; then close every file."""
-        reading = read.handlers(self.engine, self.folder.run_id, self.traffic, self.faults_hit)
+        reading = read.handlers(self.engine, self.folder.run_id, self.traffic, self.faults_hit, self.gaps)
         server = self.shell.serve({**operate.handlers(self.shell, self.snapshot), **reading})
         self.screen.ready(
             self.shell, run_id=self.folder.run_id, data_dir=str(self.latch.folder), socket=str(server.path)
@@ -284,8 +287,12 @@ def reference_price(built: Desk, scripted: Sequence[Fault], now_ns: int) -> dict
     return {terms.venue: ReferenceVenue(terms, reference_plan(terms, built.terms[built.pair.hedge].venue, scripted, now_ns))}
 
 
-def warmed(built: Desk, market: SeededMarket, at_ns: int) -> tuple[Any, Iterator[ev.Observation], list[ev.Observation]]:
+def warmed(
+    built: Desk, market: SeededMarket, at_ns: int, seen: Callable[[ev.Observation], None] | None = None
+) -> tuple[Any, Iterator[ev.Observation], list[ev.Observation]]:
     """Return (strategy memory, market from there on, last observation of each kind and instrument) as of `at_ns`.
+
+    seen: is shown everything before that.
 
     The market does not answer our orders, so a recovered run finds it by running it again from its seed.
     """
@@ -298,6 +305,9 @@ def warmed(built: Desk, market: SeededMarket, at_ns: int) -> tuple[Any, Iterator
                 ahead.append(event)
                 break
             history.append(event)
+    if seen is not None:
+        for event in history:
+            seen(event)
     last = {(type(event), event.instrument): event for event in history if not isinstance(event, ev.Timer | ev.VenueSnapshot)}
     return built.warm(history), chain(ahead, source), list(last.values())
 
@@ -343,6 +353,13 @@ def recalled(folder: RunFolder) -> Engine:
     record = folder.read_record()
     built = desk(msgspec.json.decode(record.settings, type=Settings))
     return built.engine(operate.owed(folder, built.terms, built.obligations(0, LETTERS[record.mode])), built.warm())
+
+
+def gaps_seen(folder: RunFolder) -> GapWatch:
+    """Return a watch on the warm history and the tape of a run. Raises BotError for a bad record, DataError for a bad tape."""
+    built = desk(msgspec.json.decode(folder.read_record().settings, type=Settings))
+    lead, tape = built.terms[built.pair.lead], (event for _, event in TapeReader(folder.tape))
+    return watched(lead, chain(seeded_market(built).history(), tape if folder.tape.exists() else ()))
 
 
 def report(data_dir: Path, run_id: str | None, progress: Callable[[float], None]) -> reports.Report:

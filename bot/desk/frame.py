@@ -38,8 +38,8 @@ KIND_STYLE = {
     "refuse": "dim yellow", "stop": "bold red", "kill": "bold white on red", "alert": "bold yellow", "venue": "magenta", "desk": "cyan",
 }  # fmt: skip
 STATE_STYLE = {
-    "HEDGED": "bold green", "FLAT": "bold", "LEGGING": "bold yellow", "UNWINDING": "bold red", "FLATTENING": "bold white on red", "EVACUATING": "bold white on red",
-    "HALTED": "bold white on red", "RECONCILING": "bold yellow", "WORKING": "bold yellow",
+    "HEDGED": "bold green", "FLAT": "bold", "LEGGING": "bold yellow", "UNWINDING": "bold red", "FLATTENING": "bold white on red",
+    "EVACUATING": "bold white on red", "HALTED": "bold white on red", "RECONCILING": "bold yellow", "WORKING": "bold yellow",
 }  # fmt: skip
 BANNER = "PAPER: seeded market, scripted venue faults, real desk. Not evidence of profit."
 """Only market and venue faults are scripted, never the desk's reaction."""
