@@ -28,7 +28,7 @@ from bot.engine.step import Engine
 from bot.journal.accounts import Accounts
 from bot.journal.ledger import Ledger, ledger_engine
 from bot.journal.store import JournalReader, SqliteJournal, lock_folder
-from bot.journal.tape import FileTape, TapeReader
+from bot.journal.tape import FileTape, TapeReader, last_chunk
 from bot.kill.latch import Latch
 from bot.market.calendar import DeskSessions
 from bot.model import event as ev
@@ -314,10 +314,8 @@ def where_it_stopped(folder: RunFolder, journal: SqliteJournal, logs: Iterable[V
         now = max(now, max((record.ts for record in log.restored), default=now))
     for _, _, event in journal.read(max(0, seq - 1)):
         now = max(now, event.ts)
-    if folder.tape.exists():
-        reader = TapeReader(folder.tape)
-        for seen, event in reader:
-            seq, now = max(seq, seen), max(now, event.ts)
+    for seen, event in last_chunk(folder.tape):
+        seq, now = max(seq, seen), max(now, event.ts)
     return now, seq
 
 

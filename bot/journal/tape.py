@@ -151,6 +151,15 @@ class TapeReader:
         self.gaps.append(Gap(self.last_seq + 1, max(to_seq, self.last_seq)))
 
 
+def last_chunk(path: Path) -> list[tuple[int, Observation]]:
+    """Return the (seq, observation) of the last whole chunk, none of a tape that is not there or empty. Raises DataError."""
+    payload = b""
+    for _, _, magic, _, _, _, held in _located(path) if path.exists() else ():
+        payload = held if magic == _MAGIC else payload
+    flat: Any = _decode(payload) if payload else []
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
 def _chunk(magic: bytes, previous: int, first: int, last: int, payload: bytes) -> bytes:
     head = _HEAD.pack(magic, 0, len(payload), previous, first, last)
     crc = zlib.crc32(payload, zlib.crc32(head[8:]))

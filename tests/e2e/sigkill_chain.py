@@ -91,7 +91,7 @@ class Chain:
         if latest_run(self.data) is not None:
             self.nothing_sent_without_intent()
 
-    def finish(self, for_: str = "6h") -> Ended:
+    def finish(self, for_: str = "3h") -> Ended:
         """Continue to an end of its own and check everything."""
         ended = self.run(self.argv(for_))
         assert not ended.killed and ended.code == 0, f"{self.told}: {ended.err[-3000:]}"
