@@ -98,8 +98,14 @@ def explained(ob: Obligations, contacts: dict[VenueId, Contact], loops: Iterable
         if hedge_gap(pair, window):
             terms = legs[0][1] if coins * pair.lead.qty > 0 else legs[1][1]
             naked.append(Residual(venue=terms.venue, what="delta", instrument=terms.id, qty=coins, why=causes[terms.id]))
-    named = (msgspec.structs.replace(r, why=causes.get(r.instrument, "no pair holds it")) if r.what == "position" else r for r in left)
-    return (*named, *naked)
+    told = (msgspec.structs.replace(r, why=_why(ob, r, causes)) if r.what == "position" else r for r in left)
+    return (*told, *naked)
+
+
+def _why(ob: Obligations, held: Residual, causes: dict[InstrumentId, str]) -> str:
+    """Return why a position stays, "" if it is being closed."""
+    nobodys = ob.silos[held.venue].unallocated.get(held.instrument)
+    return f"{nobodys} of it belong to no pair: close by hand" if nobodys else causes.get(held.instrument, "no pair trades it: close by hand")
 
 
 def _held_up(ob: Obligations, terms: Instrument, book: Book, session: Session) -> str:

@@ -32,7 +32,8 @@ from strategies.excess import Memory
 
 HOPELESS = 50
 """Violations after which a day is given up."""
-MARK_INTERVAL_S = 30.0
+PACE = {"mark_interval_s": 60.0, "funding_interval_s": 300.0, "stable_interval_s": 120.0}
+"""Mean time between marks, estimates and stablecoin quotes: a tenth or less of the age at which they are stale."""
 RESIDUAL_USD = 0.01
 """I7: what a process's attribution may leave unexplained."""
 
@@ -316,5 +317,5 @@ def _composed(plan: Plan) -> tuple[Any, app.Desk, SeededMarket]:
     built = app.desk(made)
     closed = any(not built.sessions.is_open(plan.lead, plan.start_ns - int(h * HOUR))[0] for h in (3, 5, 7))
     seeded = app.seeded_market(built)
-    spec = msgspec.structs.replace(seeded.spec, history_days=3.0 if closed else 0.33, mark_interval_s=MARK_INTERVAL_S, mirrored=plan.mirrored)
+    spec = msgspec.structs.replace(seeded.spec, history_days=3.0 if closed else 0.33, mirrored=plan.mirrored, **PACE)
     return made, built, SeededMarket(spec, seeded.lead, seeded.hedge, seeded.stable, built.sessions)
