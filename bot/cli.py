@@ -159,7 +159,9 @@ def status(json_out: bool) -> int:
     """Show the desk of this data folder; answers at once, also when no desk runs or it hangs."""
     from bot.desk import operate
 
-    emit("status", operate.status(data_dir(), _remembered), json_out)
+    said = operate.status(data_dir(), _remembered)
+    emit("status", said, json_out)
+    _warn_of_audit(said["audit_faults"])
     return OK
 
 
@@ -201,6 +203,7 @@ def resume(reason: str, confirm: str | None, json_out: bool) -> int:
 
     state = operate.resume(data_dir(), reason=reason, who=who() + (f" for {confirm}" if confirm else ""), channel="cli")
     emit("resume", {"level": state.level, "kill_id": state.kill_id}, json_out)
+    _warn_of_audit(operate.audit_faults(data_dir()))
     return OK
 
 
@@ -288,6 +291,12 @@ def _remembered(run: RunFolder) -> Obligations:
     from bot import app
 
     return app.recalled(run).ob
+
+
+def _warn_of_audit(faults: list[str]) -> None:
+    """Say what is wrong with the audit file of the kill switch: who did what when cannot be told from it any more."""
+    for fault in faults:
+        click.echo(f"warning: audit file of the kill switch: {fault}", err=True)
 
 
 def who() -> str:

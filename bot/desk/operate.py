@@ -28,7 +28,7 @@ from bot.engine.obligations import Obligations, PairState, decode
 from bot.engine.step import Engine
 from bot.journal.store import JournalReader
 from bot.kill.control import ANSWER_S, DeskSilent, NoDesk, ask
-from bot.kill.latch import Latch, LatchState
+from bot.kill.latch import AUDIT, Latch, LatchState, check_audit
 from bot.model.errors import BotError, ConfigError
 from bot.model.event import LEVEL_RANK, KillLevel, OrderFilled
 from bot.model.ids import InstrumentId, VenueId
@@ -220,13 +220,23 @@ def status(folder: Path, remembered: Callable[[RunFolder], Obligations]) -> dict
     """Return the desk of a folder as it says itself, or as its journal last had it when it is silent or not running.
 
     stale_s: 0 for an answer, else the age of the newest record (None without one). remembered: reads a run's journal.
+    audit_faults: what is wrong with the kill switch's audit file, [] when its chain holds.
     """
     try:
-        return {"running": True, "stale_s": 0.0, **ask(folder, {"op": "status"}, ANSWER_S)}
+        said = {"running": True, "stale_s": 0.0, **ask(folder, {"op": "status"}, ANSWER_S)}
     except NoDesk:
-        return _from_record(folder, remembered, running=False)
+        said = _from_record(folder, remembered, running=False)
     except DeskSilent:
-        return _from_record(folder, remembered, running=True)
+        said = _from_record(folder, remembered, running=True)
+    return said | {"audit_faults": audit_faults(folder)}
+
+
+def audit_faults(folder: Path) -> list[str]:
+    """Return what is wrong with the audit file of a data folder; one that cannot be read is wrong, one that is not there is not."""
+    try:
+        return check_audit(folder / AUDIT)
+    except OSError as error:
+        return [f"cannot be read: {error.strerror or error}"]
 
 
 def _from_record(folder: Path, remembered: Callable[[RunFolder], Obligations], *, running: bool) -> dict[str, Any]:

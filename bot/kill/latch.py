@@ -4,7 +4,8 @@ Two files hold the same state and the higher level wins; one missing or unreadab
 a latch that cannot be read was set for a reason somebody once had. Both absent is the only way to mean "never set". Raising
 never lowers and is idempotent; only `resume` lowers. Level and venues to evacuate rise apart: FLATTEN over an evacuation
 keeps its venues, an evacuation under FLATTEN adds one. The audit file is append-only, each line carrying the digest of the
-line before it. This module has no dependency but the model, so that a kill works when everything else is broken.
+line before it and its own, so that a changed line is found; lines cut off at the end are not. This module has no
+dependency but the model, so that a kill works when everything else is broken.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class LatchState(msgspec.Struct, frozen=True, kw_only=True):
 class AuditLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One change, or attempted change, of the latch. level, evacuate: what was asked for, before and after: what was in force.
 
-    prev: SHA-256 of the line before, as it stands in the file.
+    prev: SHA-256 of the line before, as it stands in the file. digest: of this one, encoded with an empty digest.
     """
 
     at: str
@@ -67,6 +68,11 @@ class AuditLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     kill_id: str
     prev: str
     evacuate: tuple[VenueId, ...] = ()
+    digest: str = ""
+
+    def sealed(self) -> AuditLine:
+        """Return the line with its own digest."""
+        return msgspec.structs.replace(self, digest=_digest(self))
 
 
 class Latch:
@@ -182,7 +188,7 @@ class Latch:
                 at=iso(now_ns), who=who, channel=channel, action=action, level=level, evacuate=evacuate, reason=reason,
                 before=before.level, after=after.level, kill_id=after.kill_id,
                 prev=hashlib.sha256(lines[-1]).hexdigest() if lines else _FIRST,
-            )  # fmt: skip
+            ).sealed()  # fmt: skip
             torn = b"\n" if old and not old.endswith(b"\n") else b""
             with path.open("ab") as file:
                 file.write(torn + msgspec.json.encode(line) + b"\n")
@@ -264,16 +270,25 @@ def _new_id(now_ns: int) -> str:
     return f"K{now_ns // 1_000_000:013d}{secrets.token_hex(2)}"
 
 
+def _digest(line: AuditLine) -> str:
+    return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(line, digest=""))).hexdigest()
+
+
 def check_audit(path: Path) -> list[str]:
-    """Return what is wrong with an audit file, line by line; empty when the chain holds."""
+    """Return what is wrong with an audit file, line by line; empty when every line is whole and follows the one before.
+
+    A file that is not there has no line. Raises OSError for one that cannot be read.
+    """
     wrong, prev = [], _FIRST
-    for number, raw in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, raw in enumerate(path.read_bytes().splitlines() if path.exists() else (), start=1):
         try:
             line = msgspec.json.decode(raw, type=AuditLine)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             wrong.append(f"line {number}: {error}")
         else:
-            if line.prev != prev:
+            if line.digest != _digest(line):
+                wrong.append(f"line {number}: was changed")
+            elif line.prev != prev:
                 wrong.append(f"line {number}: does not follow line {number - 1}")
         prev = hashlib.sha256(raw).hexdigest()
     return wrong

@@ -213,6 +213,22 @@ def test_audit_chain_holds_and_shows_tampering(tmp_path: Path) -> None:
     assert len(check_audit(path)) == 1
 
 
+def test_any_flipped_byte_of_the_audit_is_found(tmp_path: Path) -> None:
+    """Every bit of every byte of every line, the last one too; a file that is not there has nothing wrong with it."""
+    path = tmp_path / AUDIT
+    assert check_audit(path) == []
+    latch = Latch(tmp_path)
+    up(latch, KillLevel.PAUSE, "one")
+    latch.resume(reason="done", who="op", channel="cli", now_ns=NOW)
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        for bit in range(8):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+            assert check_audit(path), f"bit {bit} of byte {at}"
+    path.write_bytes(whole)
+    assert check_audit(path) == []
+
+
 def test_a_raise_does_not_hang_behind_a_hung_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock is a courtesy for a raise and a condition for a resume."""
     import fcntl
