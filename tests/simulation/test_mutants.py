@@ -178,7 +178,8 @@ def capless(patch: Patch) -> None:
 
 
 def margin_unwatched(patch: Patch) -> None:
-    """The monitors never see that a margin buffer is spent."""
+    """The monitors never see that a margin buffer is spent, a large one, so that the broker does not liquidate first."""
+    small(patch, limits={"margin_buffer_share": 0.6})
     patch.setattr("risk.margin.breach", lambda x, limits: None)
 
 
@@ -242,9 +243,9 @@ def small(patch: Patch, **sections: dict[str, object]) -> None:
 
 
 def hiked(seed: int) -> Plan:
-    """Return a day on which the broker asks for ten times its margin while a trade is on."""
+    """Return a day on which the broker asks for four times its margin while a trade is on."""
     plan = faulty(seed, FaultKind.MARGIN_HIKE)
-    hike = Fault(at_ns=plan.start_ns + 9 * HOUR, venue="cme", kind=FaultKind.MARGIN_HIKE, for_ns=4 * HOUR, args={"multiple": 10.0})
+    hike = Fault(at_ns=plan.start_ns + 9 * HOUR, venue="cme", kind=FaultKind.MARGIN_HIKE, for_ns=4 * HOUR, args={"multiple": 4.0})
     return msgspec.structs.replace(plan, faults=(hike,), scenario="ordinary")
 
 
