@@ -89,10 +89,10 @@ def _shown(broken: tuple[Broken, ...], days: int, plan_file: Path | None, stop: 
 def _reproduction(b: Broken, plan_file: Path | None, short: bool) -> str:
     """Return a command that repeats the day; short: with the shortest plan that still breaks the same invariant, in a file."""
     from bot.simulate import plan as plans
-    from bot.simulate.shrink import shrink
+    from bot.simulate.shrink import RUNS, shrink
 
     if plan_file is not None:
         return f"python -m bot simulate --plan {plan_file}"
     path = data_dir() / "simulate" / f"plan-{b.seed}.json"
-    plans.write(shrink(b.plan, b.invariant) if short else b.plan, path)
+    plans.write(shrink(b.plan, b.invariant, RUNS) if short else b.plan, path)
     return f"python -m bot simulate --plan {path}"

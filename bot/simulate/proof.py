@@ -111,14 +111,14 @@ def _resume(day: Day, k: Kill) -> None:
             if not left and held:
                 day.violations.append(f"I18: confirmed flat while the venues hold {held}")
             quiet = day.plan.mood == "quiet" and not day.plan.deaths and k.level is KillLevel.FLATTEN
-            if left and quiet and _open_since(day, k.at_ns + FLAT_NS):
+            if left and quiet and day.now >= k.at_ns + FLAT_NS and _open_since(day, k.at_ns):
                 day.violations.append(f"I18: nothing is wrong and {left} is left after {(day.now - k.at_ns) / S:.0f} s")
     day.kill(KillLevel.NONE, "resumed")
 
 
 def _open_since(day: Day, at_ns: int) -> bool:
     """Return whether CME has traded without a break from before `at_ns` to now."""
-    sessions, at = day.built.sessions, at_ns - 2 * FLAT_NS
+    sessions, at = day.built.sessions, at_ns - FLAT_NS
     while at < day.now:
         is_open, until = sessions.is_open(day.plan.lead, at)
         if not is_open:

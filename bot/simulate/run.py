@@ -9,7 +9,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from itertools import islice
 from multiprocessing import get_context
 from random import Random
 
@@ -25,8 +24,6 @@ from bot.simulate.shrink import invariant_of
 ALL, NONE = "all", "none"
 OWN = {"kill": "kills", "death": "deaths", "journal": "commits"}
 """What can go wrong beside the venues, by its word, and the field of a plan that says so."""
-CHUNK = 4
-"""Days handed to a process at a time."""
 KEPT = 100
 """Violations a result keeps: the first ones."""
 
@@ -105,11 +102,11 @@ def survey(plans: Iterable[Plan], workers: int = 0, stopped: Callable[[], bool] 
             yield run_plan(plan)
         return
     rest = iter(plans)
-    waiting: deque[Future[list[Outcome]]] = deque()
+    waiting: deque[Future[Outcome]] = deque()
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_deaf) as pool:
         while True:
-            while not stopped() and len(waiting) < 2 * workers and (chunk := list(islice(rest, CHUNK))):
-                waiting.append(pool.submit(_run, chunk))
+            while not stopped() and len(waiting) < 2 * workers and (following := next(rest, None)) is not None:
+                waiting.append(pool.submit(run_plan, following))
             if stopped():
                 for future in waiting:
                     future.cancel()
@@ -117,11 +114,7 @@ def survey(plans: Iterable[Plan], workers: int = 0, stopped: Callable[[], bool] 
                 return
             first = waiting.popleft()
             if not first.cancelled():
-                yield from first.result()
-
-
-def _run(plans: list[Plan]) -> list[Outcome]:
-    return [run_plan(plan) for plan in plans]
+                yield first.result()
 
 
 def _deaf() -> None:

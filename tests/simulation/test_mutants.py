@@ -20,8 +20,10 @@ import test_economics
 from bot.engine import fold, pair, step, supervise
 from bot.engine.obligations import Obligations, PairState
 from bot.engine.observations import Window
+from bot.journal import accounts
 from bot.market import fair
 from bot.model import event as ev
+from bot.model import ids
 from bot.model import order as orders
 from bot.model.command import Command
 from bot.model.instrument import Instrument, Rounding, to_price
@@ -178,7 +180,8 @@ def capless(patch: Patch) -> None:
 
 
 def margin_unwatched(patch: Patch) -> None:
-    """The monitors never see that a margin buffer is spent."""
+    """The monitors never see that a margin buffer is spent, a large one, so that the broker does not liquidate first."""
+    small(patch, limits={"margin_buffer_share": 0.6})
     patch.setattr("risk.margin.breach", lambda x, limits: None)
 
 
@@ -233,6 +236,41 @@ def keeps_everything(patch: Patch) -> None:
     patch.setattr("bot.checks.agree.DONE_ORDERS_KEPT", 20)
 
 
+def ids_repeat(patch: Patch) -> None:
+    """Two orders share each number."""
+    patch.setattr(step, "client_id", lambda mode, run, purpose, number: ids.client_id(mode, run, purpose, number // 2))
+
+
+def ledger_forgets(patch: Patch) -> None:
+    """The ledger does not book what a venue took by force."""
+    filled = accounts._BOOK[ev.OrderFilled]
+    patch.setitem(accounts._BOOK, ev.OrderFilled, lambda books, e: filled(books, e) if e.client_id else ())
+
+
+def unknown_weighs_nothing(patch: Patch) -> None:
+    """An order of unknown fate reserves nothing."""
+    leaves = Order.leaves.fget
+    assert leaves is not None
+    patch.setattr(Order, "leaves", property(lambda self: Decimal(0) if self.status is OrderStatus.UNKNOWN else leaves(self)))
+
+
+def confirms_blindly(patch: Patch) -> None:
+    """Every kill level counts as reached at once."""
+    patch.setattr("bot.engine.flatten.residual", lambda *args: ())
+
+
+def decides_unsaid(patch: Patch) -> None:
+    """A decision is folded and not journalled."""
+    emit = step.Engine._emit
+
+    def wrong(self: step.Engine, event: ev.Event) -> None:
+        emit(self, event)
+        if isinstance(event, ev.DayStarted):
+            self._events.remove(event)
+
+    patch.setattr(step.Engine, "_emit", wrong)
+
+
 def small(patch: Patch, **sections: dict[str, object]) -> None:
     """Run days with other settings."""
     made = settings()
@@ -242,9 +280,9 @@ def small(patch: Patch, **sections: dict[str, object]) -> None:
 
 
 def hiked(seed: int) -> Plan:
-    """Return a day on which the broker asks for ten times its margin while a trade is on."""
+    """Return a day on which the broker asks for four times its margin while a trade is on."""
     plan = faulty(seed, FaultKind.MARGIN_HIKE)
-    hike = Fault(at_ns=plan.start_ns + 9 * HOUR, venue="cme", kind=FaultKind.MARGIN_HIKE, for_ns=4 * HOUR, args={"multiple": 10.0})
+    hike = Fault(at_ns=plan.start_ns + 9 * HOUR, venue="cme", kind=FaultKind.MARGIN_HIKE, for_ns=4 * HOUR, args={"multiple": 4.0})
     return msgspec.structs.replace(plan, faults=(hike,), scenario="ordinary")
 
 
@@ -260,6 +298,12 @@ def flattened(seed: int) -> Plan:
     plan = plan_of(seed + 2)
     kills = tuple(Kill(plan.start_ns + int(h * HOUR), ev.KillLevel.FLATTEN, plan.start_ns + int((h + 0.5) * HOUR)) for h in (1.6, 2.2, 2.8))
     return msgspec.structs.replace(plan, kills=kills, commits=None, deaths=(), files=False, scenario="ordinary")
+
+
+def flattened_a_moment(seed: int) -> Plan:
+    """Return a quiet day that is flattened for a tenth of a second while a trade is on."""
+    plan = flattened(seed)
+    return msgspec.structs.replace(plan, kills=tuple(msgspec.structs.replace(k, resume_ns=k.at_ns + S // 10) for k in plan.kills))
 
 
 def alone(kind: FaultKind, for_s: int = 0) -> Callable[[int], Plan]:
@@ -285,6 +329,11 @@ MUTANTS: dict[str, tuple[Callable[[Patch], None], Callable[[int], Plan], tuple[s
     "stale books are fresh": (blind_to_age, alone(FaultKind.SILENT, 10_800), ("I15",)),
     "the hedge is forgotten": (never_hedges, drawn(9), ("I9", "I23")),
     "send before the commit": (send_first, drawn(9), ("I2",)),
+    "client ids repeat": (ids_repeat, drawn(9), ("I3",)),
+    "the ledger forgets a liquidation": (ledger_forgets, alone(FaultKind.LIQUIDATION), ("I1",)),
+    "UNKNOWN weighs nothing": (unknown_weighs_nothing, alone(FaultKind.LOST_ACK), ("I6",)),
+    "a level confirmed blindly": (confirms_blindly, flattened_a_moment, ("I18",)),
+    "a decision that is not journalled": (decides_unsaid, drawn(9), ("R1",)),
     "no collar": (no_collar, drawn(9), ("I10",)),
     "a runaway resend": (runaway, alone(FaultKind.REJECT), ("I12",)),
     "the gate forgets counterparty caps": (capless, drawn(9), ("I14",)),

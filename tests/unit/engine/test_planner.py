@@ -48,6 +48,20 @@ def test_hedge_is_recomputed_not_repeated() -> None:
     assert signed(t.ask("hedge")) == D("-0.6")
 
 
+def test_every_live_order_of_a_leg_is_waited_for() -> None:
+    """Intents kept beside a failed journal come back several at once: the leg is free when the last of them is resolved."""
+    t = Table()
+    t.hold("10", "0")
+    t.want(10)
+    sent = [t.send(PERP, Side.SELL, "1", "70040") for _ in range(3)]
+    for client_id in (sent[2], sent[0], sent[1]):
+        assert t.plan() == [] and t.pair.hedge_order in t.ob.live
+        t.tell(ev.OrderEnded(ts=NOW - 60 * S, client_id=client_id, outcome=Outcome.CANCELLED, cum_qty=D(0)))
+    t.ob.now = NOW + 60 * S
+    t.show(PERP.id, 70_060.0, 70_061.0, 50.0)
+    assert t.pair.hedge_order is None and signed(t.ask("hedge")) == D(-1)
+
+
 @pytest.mark.parametrize("status", ["sent", "working", "unknown", "closing"])
 def test_a_hedge_in_any_live_state_blocks_hedge_clip_and_unwind(status: str) -> None:
     """While a hedge may still fill nothing else is sent: no second hedge, no next clip, no unwind against it."""
