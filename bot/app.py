@@ -257,7 +257,7 @@ def paper(
             folder = find_run(data_dir, resumed)
             record = folder.read_record()
         else:
-            lines = faults.read_text(encoding="utf-8").splitlines() if faults is not None else []
+            lines = fault_lines(faults) if faults is not None else []
             decode_faults(lines, settings.market.start_ns, desk(settings).venues)
             record = RunRecord(
                 mode="paper", seed=settings.market.seed, settings=msgspec.Raw(msgspec.json.encode(settings)), faults=tuple(lines)
@@ -266,6 +266,14 @@ def paper(
         return PaperRun(folder, record, latch or Latch(data_dir), screen, for_ns).run()
     finally:
         os.close(held)
+
+
+def fault_lines(path: Path) -> list[str]:
+    """Return the lines of a faults file. Raises ConfigError for one that is no text, OSError."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not a text file ({error.reason} at byte {error.start})") from error
 
 
 def seeded_market(built: Desk) -> SeededMarket:

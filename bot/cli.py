@@ -39,6 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         code = cli.main(argv, prog_name="basisbot", standalone_mode=False)
         return code if isinstance(code, int) else OK
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return USAGE
     except click.ClickException as error:
         return _fail(error.format_message(), USAGE)
     except (click.Abort, KeyboardInterrupt) as error:  # click turns an interrupt into its own Abort

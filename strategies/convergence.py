@@ -108,7 +108,8 @@ def flat(memory: Memory, view: View) -> PairIntent | None:
     p, now, z = memory.params, memory.sampled_ns, memory.z
     reversion = p.mode == "reversion"
     lean = z if reversion else memory.differential
-    memory.direction = direction = heading(p, lean)
+    direction = 1 if p.side == "long_cme" or (p.side == "both" and lean >= 0.0) else -1
+    memory.direction = direction
     zd = z * direction
     if not memory.warm:
         if memory.coverage < p.coverage_min:
@@ -128,11 +129,6 @@ def flat(memory: Memory, view: View) -> PairIntent | None:
         return None
     memory.asked_ns = now
     return enter(memory, view, direction, found)
-
-
-def heading(p: ConvergenceParams, lean: float) -> int:
-    """Return the direction a trade would be opened in. lean: z of the excess, in the carry mode the differential."""
-    return 1 if p.side == "long_cme" or (p.side == "both" and lean >= 0.0) else -1
 
 
 def _block(memory: Memory, why: str, value: float = 0.0, limit: float = 0.0) -> None:

@@ -38,11 +38,11 @@ from bot.engine.observations import Session
 from bot.market.calendar import DeskSessions
 from bot.model import event as ev
 from bot.model.errors import ConfigError
-from strategies.convergence import heading
 from strategies.convergence_params import ConvergenceParams
 from strategies.excess import fresh as fresh_memory
 
 T = TypeVar("T")
+Array = np.ndarray[Any, Any]
 
 SIGNAL_FIELDS = (
     "window_s", "bucket_s", "hold_s", "coverage_min", "sigma_floor_bp", "half_life_days", "horizon_cap_days", "carry_source", "carry_fixed",
@@ -61,12 +61,18 @@ class Signals(msgspec.Struct, frozen=True):
     """What the strategy's window saw at every signal of one contract: rows as `Seen`, None where nothing could be compared."""
 
     rows: list[Seen | None]
-    z: np.ndarray[Any, Any]
-    warm: np.ndarray[Any, Any]
+    z: Array
+    differential: Array
+    warm: Array
 
 
-Edges = list[dict[int, tuple[float, float] | None]]
-"""By contract: (edge, hurdle) in bp of opening at a signal, under its number signed with the direction (counted from 1)."""
+class Worth:
+    """What is known so far of opening at every signal of one contract, long in row 0 and short in row 1: edge and hurdle, bp."""
+
+    def __init__(self, signals: int) -> None:
+        self.known = np.zeros((2, signals), dtype=bool)
+        self.edge = np.full((2, signals), -np.inf)
+        self.hurdle = np.zeros((2, signals))
 
 
 class Screen:
@@ -79,7 +85,7 @@ class Screen:
         closed = closed_days(study.contracts)
         self.strips = [strip(study, found, legs_of(study, found.contract, interval_s), closed) for found in tracks(study)]
         self._signals: OrderedDict[ConvergenceParams, list[Signals]] = OrderedDict()
-        self._edges: OrderedDict[ConvergenceParams, Edges] = OrderedDict()
+        self._worth: OrderedDict[ConvergenceParams, list[Worth]] = OrderedDict()
 
     def trial(self, settings: Settings) -> Outcome:
         """Return what a trial of these settings makes; they may differ from the study's in the strategy's parameters alone."""
@@ -90,16 +96,19 @@ class Screen:
         refuse(settings)
         purse: Purse = {venue: dict(cash) for venue, cash in settings.cash.items()}
         found, before = Followed(), None
-        edges = self._edges_of(settings.strategy)
-        for number, (one, signals) in enumerate(zip(self.strips, self.signals(settings.strategy), strict=True), start=1):
-            p = self._tuned(settings.strategy, one)
-            wanted = worthwhile(one, p, signals, candidates(p, signals), edges[number - 1])
-            if wanted:
+        known = zip(self.strips, self.signals(settings.strategy), self.worth(settings.strategy), strict=True)
+        for number, (one, signals, worth) in enumerate(known, start=1):
+            p = settings.strategy
+            wanted = candidates(p, signals)
+            if wanted.any():
+                p = self._tuned(p, one)
+                wanted = worthwhile(one, p, signals, wanted, worth)
+            if wanted.any():
                 walk = Walk(one, settings, p, signals.rows, purse, before, number, found)
-                walk.run(wanted)
+                walk.run(np.flatnonzero(wanted).tolist())
                 purse, before = walk.left(), walk.ob
-        found.end_usd = self._worth(purse, -1)
-        found.start_usd = self._worth({venue: dict(cash) for venue, cash in settings.cash.items()}, 0)
+        found.end_usd = self._in_usd(purse, -1)
+        found.start_usd = self._in_usd({venue: dict(cash) for venue, cash in settings.cash.items()}, 0)
         return found
 
     def outcome(self, found: Followed) -> Outcome:
@@ -118,14 +127,15 @@ class Screen:
         key = ConvergenceParams(**{name: getattr(p, name) for name in SIGNAL_FIELDS})
         return _kept(self._signals, key, lambda: [signals_of(one, self._tuned(key, one)) for one in self.strips])
 
-    def _edges_of(self, p: ConvergenceParams) -> Edges:
-        """Return what is known so far of the edges under the parameters that change them."""
-        return _kept(self._edges, msgspec.structs.replace(p, **JUDGING), lambda: [{} for _ in self.strips])
+    def worth(self, p: ConvergenceParams) -> list[Worth]:
+        """Return what is known of every contract's openings under the parameters that change what they are worth."""
+        key = msgspec.structs.replace(p, **JUDGING)
+        return _kept(self._worth, key, lambda: [Worth(len(one.starts)) for one in self.strips])
 
     def _tuned(self, p: ConvergenceParams, one: Strip) -> ConvergenceParams:
         return tuned(p, one.track, one.legs.lead, self.study.settings.costs, self.study.known.perp.bar_ns * 1e-9)
 
-    def _worth(self, purse: Purse, at: int) -> float:
+    def _in_usd(self, purse: Purse, at: int) -> float:
         """Return the purse in USD at the stablecoin of the first or last signal."""
         stable = self.strips[at].track.samples[at].stable
         return sum(float(amount) * (1.0 if currency == "USD" else stable) for cash in purse.values() for currency, amount in cash.items())
@@ -177,38 +187,41 @@ def signals_of(one: Strip, p: ConvergenceParams) -> Signals:
     """Run the strategy's own look over every signal of a contract, with thresholds that no z reaches."""
     blind = msgspec.structs.replace(p, z_watch=1e9, z_in=1e9, z_stop=2e9, edge_always=False, mode="reversion")
     rows = list(look_at(one, blind))
-    return Signals(rows, np.array([0.0 if r is None else r.z for r in rows]), np.array([r is not None and r.warm for r in rows], dtype=bool))
+    return Signals(
+        rows, np.array([0.0 if r is None else r.z for r in rows]), np.array([0.0 if r is None else r.differential for r in rows]),
+        np.array([r is not None and r.warm for r in rows], dtype=bool),
+    )  # fmt: skip
 
 
-def candidates(p: ConvergenceParams, signals: Signals) -> list[int]:
-    """Return the signals at which the strategy could think of opening: for the carry mode every one with a warm window."""
-    wanted = signals.warm
-    if p.mode == "reversion":
-        z = signals.z if p.side == "long_cme" else -signals.z if p.side == "short_cme" else np.abs(signals.z)
-        wanted = wanted & (z >= p.z_in)
-    found: list[int] = np.flatnonzero(wanted).tolist()
+def candidates(p: ConvergenceParams, signals: Signals) -> Array:
+    """Return at which signals the strategy could think of opening: in the carry mode at every one with a warm window."""
+    if p.mode == "carry":
+        return signals.warm
+    z = signals.z if p.side == "long_cme" else -signals.z if p.side == "short_cme" else np.abs(signals.z)
+    found: Array = signals.warm & (z >= p.z_in)
     return found
 
 
-def worthwhile(one: Strip, p: ConvergenceParams, signals: Signals, wanted: list[int], edges: dict[int, tuple[float, float] | None]) -> list[int]:
-    """Return the candidates at which opening would be worth what is asked; `edges` remembers what was worked out.
+def worthwhile(one: Strip, p: ConvergenceParams, signals: Signals, wanted: Array, worth: Worth) -> Array:
+    """Return at which of the candidates opening would be worth what is asked; `worth` keeps what had to be worked out.
 
     Where one look puts off the next (the carry mode with looks apart) none may be skipped.
     """
     if p.mode == "carry" and not p.edge_always:
         return wanted
-    looker, memory, found = None, None, []
-    for at in wanted:
-        row = signals.rows[at]
-        assert row is not None, "a warm window has a look"
-        direction = heading(p, row.z if p.mode == "reversion" else row.differential)
-        key = direction * (at + 1)
-        if key not in edges:
-            if looker is None or memory is None:
-                looker = Looker(one)
-                memory = fresh_memory(msgspec.structs.replace(p, **JUDGING), one.legs.lead.id, one.legs.hedge.id, one.track.expiry_ns)
-            edges[key] = looker.worth(at, direction, memory, row)
-        edge = edges[key]
-        if edge is not None and edge[0] >= max(p.edge_min_bp, edge[1]):
-            found.append(at)
-    return found
+    lean = signals.z if p.mode == "reversion" else signals.differential
+    short = np.full(lean.shape, p.side == "short_cme") if p.side != "both" else lean < 0.0
+    row, column = short.astype(int), np.arange(lean.size)
+    missing = np.flatnonzero(wanted & ~worth.known[row, column]).tolist()
+    if missing:
+        looker = Looker(one)
+        memory = fresh_memory(msgspec.structs.replace(p, **JUDGING), one.legs.lead.id, one.legs.hedge.id, one.track.expiry_ns)
+        for at in missing:
+            seen, side = signals.rows[at], int(row[at])
+            assert seen is not None, "a warm window has a look"
+            found = looker.worth(at, -1 if side else 1, memory, seen)
+            worth.known[side, at] = True
+            if found is not None:
+                worth.edge[side, at], worth.hurdle[side, at] = found
+    enough: Array = wanted & (worth.edge[row, column] >= np.maximum(p.edge_min_bp, worth.hurdle[row, column]))
+    return enough

@@ -157,7 +157,7 @@ def test_only_so_many_windows_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     used = Screen(x)
     for window in (86_400.0, 90_000.0, 100_000.0):
         used.trial(msgspec.structs.replace(x.settings, strategy=msgspec.structs.replace(x.settings.strategy, window_s=window)))
-    assert len(used._signals) == len(used._edges) == 2
+    assert len(used._signals) == len(used._worth) == 2
 
 
 def test_a_parameter_is_either_of_the_signal_or_kept_out_of_it() -> None:
