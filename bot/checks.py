@@ -214,7 +214,7 @@ class Checks:
         self._move(legs, pair.state, e.instrument, signed)
         if answers and not pair.window.hedge_terms.inverse:
             self._toward(e, pair, legs, before)
-        elif not answers and e.instrument == pair.state.terms.lead:
+        elif not answers and (e.instrument == pair.state.terms.lead or twin.filled > twin.spec.qty):
             self._retire(twin.spec.pair)  # a hedge on its way answers the fills before this one
         if twin.status is not _DONE:
             twin.status = _DONE if twin.filled >= goal else _WORKING if twin.status is _SENT else twin.status

@@ -119,7 +119,7 @@ def _filled(ob: Obligations, terms: Terms, e: ev.OrderFilled) -> None:
     add_cash(silo, e.fee_currency, -e.fee)
     if order is None:
         silo.foreign_execs.add(e.exec_id)
-        silo.unallocated[e.instrument] = silo.unallocated.get(e.instrument, ZERO) + signed
+        _set_aside(silo, e.instrument, signed)
         return
     order.execs = (*order.execs, e.exec_id)
     book_fill(order, e.qty)
@@ -127,6 +127,13 @@ def _filled(ob: Obligations, terms: Terms, e: ev.OrderFilled) -> None:
     pair.result_usd -= e.fee * _usd(pair, instrument, e.fee_currency, e.price)
     _book_leg(ob, pair, instrument, signed, e.price, e.ts)
     _settle(ob, pair, order)
+
+
+def _set_aside(silo: Silo, instrument: InstrumentId, signed: Decimal) -> None:
+    """Add to what no order and no pair explains; nothing is left of what cancels out."""
+    left = silo.unallocated.pop(instrument, ZERO) + signed
+    if left:
+        silo.unallocated[instrument] = left
 
 
 def _usd(pair: PairState, instrument: Instrument, currency: str, price: Decimal) -> Decimal:
@@ -355,11 +362,7 @@ def _allocated(ob: Obligations, terms: Terms, e: ev.Allocated) -> None:
     pair = ob.pairs[e.pair]
     instrument = terms[e.instrument]
     silo = ob.silos[instrument.venue]
-    left = silo.unallocated[e.instrument] - e.qty
-    if left:
-        silo.unallocated[e.instrument] = left
-    else:
-        del silo.unallocated[e.instrument]
+    _set_aside(silo, e.instrument, -e.qty)
     _book_leg(ob, pair, instrument, e.qty, e.price, e.ts)
 
 

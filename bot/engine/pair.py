@@ -187,8 +187,11 @@ def wanted_lead(pair: PairState, window: Window, rank: int) -> Decimal:
     """Return the lead lots wanted now: the target, 0 under FLATTEN, or what is hedged while unwinding."""
     if rank >= FLATTEN:
         return ZERO
-    if not pair.unwind:
-        return pair.target
+    return unwound_lead(pair, window) if pair.unwind else pair.target
+
+
+def unwound_lead(pair: PairState, window: Window) -> Decimal:
+    """Return the lead lots that an unwind leaves: what is hedged, to the nearest lot, and never more than are held."""
     hedged = -delta_coins(window.hedge_terms, pair.hedge) / (pair.hedge_ratio or 1)
     if hedged * pair.lead.qty <= 0:
         return ZERO
@@ -211,8 +214,8 @@ def _plan_lead(
         return
     if gap == 0 or ob.now < pair.lead_retry_ns or not lead_tradable(ob, window):
         return
-    if pair.hedge_order is not None:
-        return
+    if pair.hedge_order is not None or (out and not pair.unwind):
+        return  # `out`: a hedge that leaves now is as live; it answers the fills so far, not those of another clip
     if opening and (not may_open(ob, pair, rank) or not window.fresh or not premium_holds(pair, window)):
         return
     room = abs(gap) if opening else min(abs(gap), abs(held))  # a close never crosses zero

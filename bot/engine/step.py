@@ -13,8 +13,8 @@ import msgspec
 
 from bot.engine import assess, fold, supervise
 from bot.engine.obligations import Obligations, PairState
-from bot.engine.observations import Session, Window, read
-from bot.engine.pair import Action, Ask, Execution, hedge_gap, hedge_tradable, lead_tradable, plan, restless
+from bot.engine.observations import Session, Window, outdated, read
+from bot.engine.pair import Action, Ask, Execution, hedge_gap, hedge_tradable, lead_tradable, plan, restless, unwound_lead
 from bot.engine.watch import Watch
 from bot.model import event as ev
 from bot.model.command import Cancel, Command, Submit
@@ -145,6 +145,8 @@ class Engine:
         """Move a book; ask its strategies; compare stop levels."""
         bid, ask = q.bid, q.ask
         book, loops = self._of[q.instrument]
+        if q.venue_ts <= book.venue_ts and outdated(book, q):
+            return NOTHING
         if not 0.0 < bid <= ask < PRICE_MAX:  # NaN fails every comparison
             book.bid_size = book.ask_size = 0.0
             return NOTHING
@@ -226,13 +228,13 @@ class Engine:
         self._emit(ev.Alert(ts=self.ob.now, severity=severity, code=code, text=text))
 
     def _adopt(self, fill: ev.OrderFilled) -> None:
-        """Assign what a venue took by force to the only pair it can belong to; anything else stays quarantined."""
+        """Assign what a venue took by force, or took back, to the only pair it can belong to; anything else stays quarantined."""
         owners = [p for p in self.ob.pairs.values() if fill.instrument in (p.terms.lead, p.terms.hedge)]
-        held = self.ob.silos[fill.venue].unallocated.get(fill.instrument)
-        if held and fill.reason in ("liquidation", "adl") and len(owners) == 1:
+        if fill.reason in ("liquidation", "adl", "bust") and len(owners) == 1:
             self._stale_looks = True
-            self._emit(ev.Allocated(ts=self.ob.now, pair=owners[0].terms.id, instrument=fill.instrument, qty=held, price=fill.price, exec_id=fill.exec_id))
-            self._alert(Severity.CRIT, f"venue.{fill.reason}", f"{fill.venue} took {held} {fill.instrument}")
+            taken = fill.qty * fill.side.sign
+            self._emit(ev.Allocated(ts=self.ob.now, pair=owners[0].terms.id, instrument=fill.instrument, qty=taken, price=fill.price, exec_id=fill.exec_id))
+            self._alert(Severity.CRIT, f"venue.{fill.reason}", f"{fill.venue} took {taken} {fill.instrument}")
 
     def _react(self) -> Step:
         """Let day change, supervision, monitors and planner act on what is known now."""
@@ -299,9 +301,10 @@ class Engine:
         else:
             self._thaw(loop)
         gap = hedge_gap(pair, loop.window)
-        if pair.unwind and gap == 0:
+        done = unwound_lead(pair, loop.window) == pair.lead.qty
+        if pair.unwind and done and pair.lead_order is None:
             self._emit(ev.UnwindSet(ts=now, pair=pair.terms.id, on=False, reason="hedged"))
-        elif not pair.unwind and gap != 0 and pair.hedge_order is None and lead_tradable(ob, loop.window):
+        elif not pair.unwind and not done and gap != 0 and pair.hedge_order is None and lead_tradable(ob, loop.window):
             if pair.hedge_attempts >= self.x.hedge_attempts:
                 self._emit(ev.UnwindSet(ts=now, pair=pair.terms.id, on=True, reason=f"{pair.hedge_attempts} hedge attempts failed"))
             elif unhedged is not None and not hedge_tradable(ob, loop.window):

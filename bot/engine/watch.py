@@ -129,9 +129,9 @@ class Watch:
             return None, hedge.over_budget(open_coins, self.since_ns, self.usd_s, ob.now, limits)
         x = assess.exposure(ob, pair, self.window, desk, best_pnl_usd=self.best_pnl, unhedged=open_coins,
                             unhedged_since_ns=self.since_ns, unhedged_usd_s=self.usd_s)  # fmt: skip
-        if x is None:
+        if x is None:  # what a venue did to a pair that never traded has no entry to be judged by, but is open all the same
             self.look_ns = 0
-            return None, None
+            return None, hedge.over_budget(open_coins, self.since_ns, self.usd_s, ob.now, limits)
         self.pnl = x.pnl_usd
         self.best_pnl = max(self.best_pnl, x.pnl_usd)
         ended = stops.slow_stops(x, limits) or margin.breach(x, limits) or funding.budget(x, limits)

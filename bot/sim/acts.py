@@ -8,11 +8,10 @@ from bot.model import event as ev
 from bot.model.ids import InstrumentId
 from bot.model.instrument import Rounding, contracts_for, round_qty, to_decimal
 from bot.model.order import OrderSpec, Outcome, Side
-from bot.sim.book import ZERO
-from bot.sim.exchange import ADL, LIQUIDATION, Exchange
+from bot.model.position import ZERO
+from bot.sim.exchange import ADL, LIQUIDATION, MANUAL, Exchange
 from bot.sim.faults import Fault, FaultKind, FaultPlan
 
-MANUAL = "manual"
 BUSTABLE_NS = 1_800_000_000_000
 """A venue takes back what is at most this old (an assumption: error-trade rules speak of minutes, decisions take longer)."""
 
@@ -33,7 +32,7 @@ def act(exchange: Exchange, plan: FaultPlan, begins: bool, fault: Fault, now: in
         return _trade(exchange, fault, now) if begins else _give_back(exchange, now)
     if fault.kind is K.BUST:
         return _bust(exchange, now)
-    return _seize(exchange, fault, now)
+    return not plan.begun(K.MANUAL_TRADE) and _seize(exchange, fault, now)  # or it would take what is to be given back
 
 
 def overfill(exchange: Exchange, plan: FaultPlan, spec: OrderSpec, now: int) -> None:

@@ -184,7 +184,9 @@ class DeepBook:
         return sizes
 
     def take(self, q: Quote | None, side: Side, qty: Decimal, now_ns: int) -> None:
-        """Remove `qty` from what a taker on `side` can have, best price first."""
+        """Remove `qty` from what a taker on `side` can have, best price first; an endless touch lacks nothing."""
+        if math.isinf(touch(q, side)[1]):
+            return
         self._taken[side] = (self._left(side, now_ns) + int(qty / self._instrument.lot), now_ns)
 
     def missing(self, side: Side, now_ns: int) -> int:

@@ -95,7 +95,7 @@ LENGTH_S: dict[FaultKind, tuple[float, float, float]] = {
     K.STALE_QUOTES: (30.0, 5.0, 120.0),
     K.THIN_BOOK: (30.0, 5.0, 120.0),
     K.FLAP: (30.0, 10.0, 120.0),
-    K.THROTTLED: (60.0, 10.0, 300.0),
+    K.THROTTLED: (1_800.0, 30.0, 1_800.0),
     K.MANUAL_TRADE: (120.0, 60.0, 1_800.0),
     K.HALT: (120.0, 120.0, 7_200.0),
     K.PRICE_LIMIT: (120.0, 60.0, 1_200.0),

@@ -12,7 +12,7 @@ import msgspec
 
 from bot.model.event import Event, OrderAccepted, OrderEnded, OrderFilled, OrderNotFound
 from bot.model.ids import ClientId, InstrumentId, VenueId
-from bot.model.instrument import notional
+from bot.model.instrument import notional, to_decimal
 from bot.model.order import OrderSpec, Outcome
 from bot.sim.account import Account, Booking
 from bot.sim.listing import Listing, Ticket
@@ -129,8 +129,10 @@ def refusal(spec: OrderSpec, x: Listing, account: Account, now_ns: int, in_sessi
     if not spec.limit.is_finite() or spec.limit <= 0 or spec.limit % i.tick:
         return f"price {spec.limit} is not a positive multiple of {i.tick}"
     reference = x.price() if limit_share > 0.0 else 0.0
-    if reference > 0.0 and (float(spec.limit) / reference - 1.0) * spec.side.sign > limit_share:
-        return f"{BEYOND}: {spec.limit} against {reference:.10g} by more than {limit_share:.10g}"
+    if reference > 0.0:
+        bound = to_decimal(reference) * (1 + to_decimal(limit_share) * spec.side.sign)
+        if (spec.limit - bound) * spec.side.sign > 0:
+            return f"{BEYOND}: {spec.limit} is beyond {bound}"
     held, signed = x.position.qty, spec.qty * spec.side.sign
     reduces = held * signed < 0 and abs(signed) <= abs(held)
     if spec.reduce_only and not reduces:

@@ -71,7 +71,7 @@ class SimVenue:
         self._held: dict[ClientId, Submit] = {}
         self._listings = exchange.listings
         self._feed = Feed(self.plan, {i: x.instrument for i, x in exchange.listings.items()})
-        self._deep = exchange.rules.depth is not None
+        self._deep = exchange.rules.depth is not None or exchange.rules.breaker_share > 0.0
         self._wake = 0
         if log is not None:
             exchange.restore(log.restored, now_ns)
@@ -172,8 +172,7 @@ class SimVenue:
             if now >= self.plan.quote_ns:
                 event = self._feed.real(event, now)
             exchange.quote(event)
-            if self._deep:
-                event = exchange.shown(event)
+            event = exchange.shown(event)
         elif kind is ev.MarkPrice:
             event = self._feed.real(event, now)
             exchange.mark(event)
@@ -189,6 +188,8 @@ class SimVenue:
         had_replies = bool(self.exchange.reports)
         self._reply(now)
         seen: tuple[Any, ...] = ()
+        if type(event) is ev.Quote and self._listings[event.instrument].halted_until:
+            event = None  # nobody quotes what does not trade
         if event is not None and self.up:
             seen = self._feed.shown(event, now) if type(event) is not ev.Quote or now >= self.plan.quote_ns else (event,)
         shown = None

@@ -171,5 +171,6 @@ MS = 1_000_000
 BUILDS: dict[str, Build] = {
     "instant": in_process(Delays()),
     "latency": in_process(Delays(request_ns=40 * MS, reply_ns=30 * MS, feed_ns=20 * MS)),
+    "drawn": in_process(Delays(request_ns=40 * MS, reply_ns=30 * MS, feed_ns=20 * MS, jitter=0.5, tail_share=0.05, tail_multiple=5.0)),
 }
 """Every implementation of the port that has to keep the contract; wire servers join here."""

@@ -41,7 +41,8 @@ def wrong(o: Outcome) -> list[str]:
     found = list(o.violations[:3])
     if o.attempts < 1:
         found.append("nothing reached the gate")
-    found += [f"residual {r} USD" for r in o.residuals if abs(r) >= RESIDUAL_USD]
+    if not o.hits.get(FaultKind.MANUAL_TRADE):  # what a person trades belongs to no pair, so no line explains it
+        found += [f"residual {r} USD" for r in o.residuals if abs(r) >= RESIDUAL_USD]
     minutes = open_minutes(o)
     for instrument, needed in ((o.plan.lead, 2 * minutes), ("BTCUSD" if o.plan.inverse else "BTCUSDT", 2 * 1_440)):
         if o.quotes[instrument] < needed:

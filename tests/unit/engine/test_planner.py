@@ -94,7 +94,7 @@ def test_late_overfill_is_hedged() -> None:
 
 
 def test_one_clip_after_the_other() -> None:
-    """The next clip waits until the last is hedged within tolerance; its size is capped in lots and by depth on both books."""
+    """The next clip waits until the last is hedged, within tolerance once hedging is being retried; size is capped in lots and by depth on both books."""
     t = Table()
     t.want(25)
     assert signed(t.ask("lead")) == 10
@@ -103,6 +103,8 @@ def test_one_clip_after_the_other() -> None:
     t.hold("0", "-0.949")
     assert t.ask("lead") is None
     t.hold("0", "-0.001")
+    assert t.ask("lead") is None and signed(t.ask("hedge")) == D("-0.05"), "a hedge that leaves now would race the next clip"
+    t.pair.hedge_retry_ns = t.ob.now + S
     assert signed(t.ask("lead")) == 10
     t.hold("10", "-1")
     assert signed(t.ask("lead")) == 5
