@@ -43,9 +43,9 @@ class Queue:
         spec = ticket.spec
         older = [t.place.ahead for t in self._x.resting.values()
                  if t.place is not None and t.spec.side is spec.side and t.spec.limit == spec.limit]  # fmt: skip
-        place = Place(ahead=max([self._displayed(spec.side, spec.limit), *older]), level=0.0, pace=0.0, since=self._now)
-        ticket.place = place
+        place = ticket.place = Place(ahead=self._displayed(spec.side, spec.limit), level=0.0, pace=0.0, since=self._now)
         self._see(ticket, place, 0.0)
+        place.ahead = max([place.ahead, *older])
 
     def due(self, ticket: Ticket) -> Decimal:
         """Return whole lots of an order whose turn has come since the last look; one without a place joins."""

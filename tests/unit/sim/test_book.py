@@ -74,6 +74,8 @@ def test_what_was_taken_is_missing_from_the_next_quote_too() -> None:
     x.quote(quote(70_100.0, 70_100.1, START + 10 * S, size=10.0))
     x.submit(spec(3, BUY, "4", "70110.0"), START + 10 * S)  # 16 are missing, then 8
     assert fills(x) == [("2", "70100.1"), ("2", "70100.3")]
+    book = x.listings["BTCUSDT"].book
+    assert (book.missing(BUY, START + 10 * S), book.missing(BUY, START + 20 * S)) == (12_000, 6_000)
 
 
 def test_everybody_is_shown_the_book_that_is_left() -> None:

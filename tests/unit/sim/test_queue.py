@@ -132,6 +132,16 @@ def test_better_first_then_older() -> None:
     assert [i for i, cid in enumerate(order) if cid == "T2"][0] > [i for i, cid in enumerate(order) if cid == "T1"][-1]
 
 
+def test_an_order_joins_behind_our_own_older_one() -> None:
+    """We sold into the bid ourselves: what is displayed is short, and the younger order still does not overtake the older."""
+    x = resting("70000.0")
+    x.submit(spec(2, SELL, "8", "70000.0"), START)
+    x.submit(spec(3, BUY, "5", "70000.0", DAY), START)
+    assert ahead(x, "T3") >= ahead(x, "T1")
+    drained(x)
+    assert still(x, 0.0) == [] and ahead(x) == pytest.approx(2.0) == ahead(x, "T3")
+
+
 def test_a_reduce_only_order_ends_when_nothing_is_left_to_reduce() -> None:
     """Its turn comes and the position is gone: cancelled, as when the market crosses it."""
     x = deep()
