@@ -1,4 +1,4 @@
-"""The verbs that study files and trade nothing: gaps, sweep and data check.
+"""The verbs that study files and trade nothing: gaps, sweep, data check and data compare.
 
 As in bot.cli everything heavy is imported inside the verb; what a verb does stands in bot.backtest.
 """
@@ -159,3 +159,23 @@ def check(symbol: str | None, files: tuple[Path, ...], sets: tuple[str, ...], js
     if wrong:
         click.echo(f"error: {len(wrong)} of {len(checks)} checks failed: {', '.join(c.name for c in wrong)}", err=True)
     return ERROR if wrong else 0
+
+
+@data.command()
+@click.option("--data", "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True, help="Folder of market data files.")
+@click.option("--days", type=click.IntRange(3, 3_650), default=365, show_default=True, help="Days of the seeded market.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of the market. Default: the setting market.seed.")
+@configured
+@as_json
+def compare(folder: Path, days: int, seed: int | None, files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool) -> int:
+    """Compare the seeded market, scenario calm, with real data: returns, premium, funding, basis, stablecoin."""
+    from bot.backtest.calibration import lines, run
+    from bot.desk.progress import Bar
+
+    with Bar("data compare") as bar:
+        result = run(folder, days, seed, files, sets, progress=bar.to)
+    if json_out:
+        emit("data compare", result, json_out)
+    else:
+        click.echo("\n".join(lines(result)))
+    return 0
