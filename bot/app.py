@@ -53,6 +53,8 @@ from strategies.convergence import Convergence
 PAIR = "convergence"
 BREAK = Decimal("1e-9")
 """Average cost is a quotient of Decimals: fills booked in another order may differ by less than this, money never does."""
+REPORT_NS = 10_000_000_000
+"""A booking younger than this may not have been reported to the desk yet."""
 LETTERS = {"paper": "P", "live": "L", "backtest": "B", "simulate": "S"}
 """First letter of every client order id: a fill recognised at a venue says which mode sent it."""
 
@@ -224,22 +226,39 @@ class PaperRun:
     def result(self, books: Accounts) -> RunResult:
         """Return the score, with the ledger's books held against the venues' own statements."""
         to_ns = max(self.shell.now_ns, self.engine.ob.now)
-        breaks = self.breaks(books)
+        breaks = self.breaks(books, to_ns)
         self.log.broken(to_ns, breaks)
         return result_of(
             self.tally.score(), run_id=self.folder.run_id, mode="paper", seed=self.settings.market.seed, from_ns=self.from_ns,
             to_ns=to_ns, events=self.runtime.seq, violations=len(breaks) + self.checks.count, journal_sha256=self.journal.sha256(),
         )  # fmt: skip
 
-    def breaks(self, books: Accounts) -> list[str]:
-        """Return every silo and currency on which the desk, the ledger's books and the venue's statement disagree."""
+    def breaks(self, books: Accounts, to_ns: int) -> list[str]:
+        """Return every silo and currency on which the desk, the ledger's books and the venue's statement disagree.
+
+        A payment that the venue booked just before the end may still be under way: it is no disagreement.
+        """
         found = []
         for name, venue in self.venues.items():
-            for currency, amount in venue.exchange.account.cash.items():
+            account = venue.exchange.account
+            for currency, amount in account.cash.items():
+                told = [amount - late for late in under_way(account.history, currency, to_ns - REPORT_NS)]
                 for who, cash in (("desk", self.engine.ob.silos[name].cash), ("ledger", books.cash(name))):
-                    if abs(cash.get(currency, ZERO) - amount) > BREAK:
+                    if all(abs(cash.get(currency, ZERO) - known) > BREAK for known in told):
                         found.append(f"{name} {currency}: {who} {cash.get(currency, ZERO)}, venue {amount}")
         return found
+
+
+def under_way(history: Sequence[ev.Event], currency: str, since_ns: int) -> Iterator[Decimal]:
+    """Yield 0, then what the newest payments of a statement booked from `since_ns` on come to, one more each time."""
+    total = ZERO
+    yield total
+    for entry in reversed(history):
+        if entry.ts < since_ns or not isinstance(entry, ev.FundingPaid | ev.CashBooked):
+            return
+        if entry.currency == currency:
+            total += entry.amount
+            yield total
 
 
 def paper(

@@ -21,7 +21,7 @@ from bot.desk.incidents import Incident
 from bot.desk.snapshot import LegRow, PairRow, Snapshot, VenueRow
 from bot.journal.attribution import LINES
 
-WIDE, PANEL_ROWS = 110, 30
+WIDE, PANEL_ROWS = 120, 30
 """Columns and rows from which panels stand side by side."""
 BARS = " ▁▂▃▄▅▆▇█"
 BAND_SIGMAS = 4.0
@@ -99,7 +99,7 @@ def _wide(view: View, width: int, height: int) -> Group:
         ),
     )
     orders = _panel(f"Orders ({len(s.orders)} live)", _orders(s))
-    used = 3 + max(len(_legs(s)) + len(premium), len(_margin(s)) + len(_funding(s, apart=True)) + len(_trade(s, width - left, 2))) + 4 + len(_orders(s)) + 2 + 1
+    used = 4 + max(len(_legs(s)) + len(premium), len(_margin(s)) + len(_funding(s, apart=True)) + len(_trade(s, width - left, 2))) + 4 + len(_orders(s)) + 2 + 1
     rows = max(3, height - used - 2)
     card = _card(view.card) if rows >= 16 else _short_card(view.card, width - left - 4)
     alerts = [Text(str(x)[11:19] + str(x)[20:], "bold yellow", overflow="fold") for x in list(view.feed.alerts)[-2:]]
@@ -299,7 +299,7 @@ def _orders(s: Snapshot) -> list[Text]:
     ]  # fmt: skip
     rows += [_line("") for _ in range(2 - len(rows))]
     refusals = ", ".join(f"{rule} {n}" for rule, n in sorted(s.refusals.items(), key=lambda r: -r[1])[:4]) or "none"
-    counts = f"trades {s.opened} opened {s.closed} closed, orders {len(s.orders)} live, fills {s.fills}, rejects {s.rejects}; refusals: {refusals}"
+    counts = f"opened {s.opened}, closed {s.closed}; orders live {len(s.orders)}, fills {s.fills}, rejects {s.rejects}; refused: {refusals}"
     return [*rows, _line(counts, style="dim")]
 
 
