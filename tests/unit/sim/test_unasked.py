@@ -212,11 +212,18 @@ def test_a_hike_liquidates_at_once_where_it_must() -> None:
     assert -5 < held(x) < 0 and x.account.equity("USDT") >= x.account.maintenance("USDT")
 
 
-def test_the_trip_after_a_hike_is_not_late() -> None:
-    """The price before which nothing is computed moves with the rates: a creeping market is sold on time, not later."""
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_trip_after_a_hike_is_not_late(restarted: bool) -> None:
+    """The price before which nothing is computed moves with the rates: a creeping market is sold on time, not later.
+
+    A venue that restarts after the hike knows it as well.
+    """
     x = quoted(cash="30000")
     x.submit(spec(1, SELL, "8", "70000.0"), START)
     x.hike(3.0, START + S)
+    if restarted:
+        records, x = x.records, quoted(cash="30000")
+        x.restore(records, START + S)
     for k in range(1, 300):
         price = 70_000.0 + 10 * k
         x.quote(quote(price, price + 0.1, START + (k + 1) * S))
