@@ -82,7 +82,7 @@ def widening(depth: float) -> float:
     >>> widening(0.25), widening(1.0)
     (2.0, 1.0)
     """
-    return math.pow(depth, -SPREAD_POWER)
+    return 1.0 if depth == 1.0 else math.pow(depth, -SPREAD_POWER)
 
 
 def _shut(row: int, hour: int) -> bool:

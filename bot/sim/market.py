@@ -109,6 +109,10 @@ class _Path:
         self.now = spec.start_ns - int(spec.history_days * DAY_NS)
         base = spec.price or PRICES.get(lead.base, 1_000.0)
         self.anchor = self.log_index = math.log(base * (0.9 + 0.2 * self.rnd() if spec.price is None else 1.0))
+        w = self.weather
+        self.vol_memory_s, self.vol_mean = w.vol_memory_h * 3_600.0, 0.5 * w.vol_sd * w.vol_sd
+        self.premium_life_s, self.flicker_life_s = w.premium_half_life_h * 3_600.0, w.premium_noise_half_life_min * 60.0
+        self.noise_life_s = w.lead_noise_half_life_min * 60.0
         self.heat = 0.0
         self.base_bp = self.weather.premium_mean_bp
         self.premium = self.base_bp * 1e-4
@@ -147,20 +151,20 @@ class _Path:
         while regime.due_ns <= now:
             regime.step()
             self.log_index += regime.jump
-        keep = math.exp(-dt / (w.vol_memory_h * 3_600.0))
+        keep = math.exp(-dt / self.vol_memory_s)
         self.heat = self.heat * keep + w.vol_sd * math.sqrt(1.0 - keep * keep) * self.gauss()
-        heat = math.exp(self.heat - 0.5 * w.vol_sd * w.vol_sd) * regime.level
+        heat = math.exp(self.heat - self.vol_mean) * regime.level
         pull_back = (self.anchor - self.log_index) * min(1.0, dt / (30.0 * 86_400.0))
         self.log_index += pull_back + w.vol_year * heat * math.sqrt(dt / YEAR_S) * self.gauss()
-        keep = 0.5 ** (dt / (w.premium_half_life_h * 3_600.0))
+        keep = 0.5 ** (dt / self.premium_life_s)
         self.base_bp = w.premium_mean_bp + (self.base_bp - w.premium_mean_bp) * keep
         self.base_bp += w.premium_sd_bp * math.sqrt(1.0 - keep * keep) * self.gauss()
-        if self.rnd() < w.jumps_day * dt / 86_400.0:
+        if w.jumps_day and self.rnd() < w.jumps_day * dt / 86_400.0:
             self.base_bp += w.jump_bp * (1.0 if self.rnd() < 0.5 else -1.0) * -math.log(1.0 - self.rnd())
         if w.premium_noise_bp:
-            keep = 0.5 ** (dt / (w.premium_noise_half_life_min * 60.0))
+            keep = 0.5 ** (dt / self.flicker_life_s)
             self.flicker_bp = self.flicker_bp * keep + w.premium_noise_bp * heat * math.sqrt(1.0 - keep * keep) * self.gauss()
-        keep = 0.5 ** (dt / (w.lead_noise_half_life_min * 60.0))
+        keep = 0.5 ** (dt / self.noise_life_s)
         self.noise_bp = self.noise_bp * keep + w.lead_noise_bp * math.sqrt(1.0 - keep * keep) * self.gauss()
         self._overlay(now)
         self._funding(now, dt)
@@ -215,13 +219,14 @@ class _Path:
         ticks = 1 if u < 0.75 else 2 if u < 0.95 else 3
         size = weather.lead_depth_usd / (float(self.lead.unit) * mid)
         if weather.hours:
-            depth = regime.hour.lead_depth * self._around_closures()
-            ticks, size = max(1, round(ticks * widening(depth))), size * depth
+            near = self._around_closures()
+            ticks, size = max(1, round(ticks * regime.lead_wider * widening(near))), size * regime.hour.lead_depth * near
         return self._book(self.lead, self.lead_tick, self.lead_digits, mid, ticks, size)
 
     def _around_closures(self) -> float:
         """Return the share of the future's depth that is there: half of it at a closure, all from ten minutes before and after."""
-        return 0.5 + 0.5 * min(1.0, (self.until - self.now) / CLOSURE_NS, (self.now - self.opened_ns) / CLOSURE_NS)
+        away = min(self.until - self.now, self.now - self.opened_ns)
+        return 1.0 if away >= CLOSURE_NS else 0.5 + 0.5 * away / CLOSURE_NS
 
     def hedge_quote(self) -> Quote:
         """Return the perpetual's top of book in its quote currency; wider while an episode is on, thin and wider in thin hours."""
@@ -231,8 +236,7 @@ class _Path:
         unit = float(terms.unit)
         size = weather.hedge_depth_usd / (unit if terms.inverse else unit * mid)
         if weather.hours:
-            depth = self.regime.hour.hedge_depth
-            width, size = width * widening(depth), size * depth
+            width, size = width * self.regime.hedge_wider, size * self.regime.hour.hedge_depth
         return self._book(terms, self.hedge_tick, self.hedge_digits, mid, max(1, round(width / self.hedge_tick)), size)
 
     def stable_quote(self) -> Quote:

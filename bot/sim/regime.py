@@ -10,7 +10,7 @@ import math
 from random import Random
 
 from bot.model.event import NEVER
-from bot.sim.hours import EVERY_HOUR, at
+from bot.sim.hours import EVERY_HOUR, at, widening
 from bot.sim.scenarios import Weather
 
 MINUTE_NS = 60_000_000_000
@@ -27,8 +27,8 @@ class Regime:
     """The slow state at the last whole minute.
 
     level: multiplier of volatility, its hour included. swing_bp: of the future over its fair value. depeg_bp: of the
-    stablecoin. jump: log move of the index in the last step. hour: the multipliers of its books. due_ns: the next step, NEVER where nothing
-    changes slowly.
+    stablecoin. jump: log move of the index in the last step. hour: the multipliers of its books; lead_wider, hedge_wider:
+    of their spreads. due_ns: the next step, NEVER where nothing changes slowly.
     """
 
     def __init__(self, weather: Weather, seed: int, now_ns: int) -> None:
@@ -37,6 +37,7 @@ class Regime:
         self._spare: float | None = None
         self.level, self.swing_bp, self.depeg_bp, self.jump = 1.0, 0.0, 0.0, 0.0
         self.hour = EVERY_HOUR
+        self.lead_wider = self.hedge_wider = 1.0
         self._keep_vol = 0.5 ** (1.0 / (w.regime_half_life_d * 1_440.0))
         self._keep_swing = 0.5 ** (1.0 / (w.lead_swing_half_life_h * 60.0))
         self._keep_depeg = 0.5 ** (1.0 / (w.depeg_half_life_h * 60.0))
@@ -56,7 +57,8 @@ class Regime:
         self.jump = self._drawn(w.moves_day / 1_440.0) * w.move_bp * 1e-4
         self.depeg_bp = self.depeg_bp * self._keep_depeg + self._drawn(w.depegs_year / 525_600.0) * w.depeg_bp
         if w.hours:
-            self.hour = at(self.due_ns)
+            self.hour = hour = at(self.due_ns)
+            self.lead_wider, self.hedge_wider = widening(hour.lead_depth), widening(hour.hedge_depth)
         self.level = math.exp(self._log_level - w.regime_sd * w.regime_sd) * self.hour.volatility
         self.due_ns += MINUTE_NS
 
