@@ -41,8 +41,8 @@ def unhedged(record: Record, pair: PairId, legs: Legs) -> None:
         legs.told = True
         record.broken("I9", now, f"{pair}: {coins} coins unhedged for {lasted / S_NS:.1f} s without an alert")
     waiting = state.hedge_order is not None or state.lead_order is not None or now < max(state.hedge_retry_ns, state.lead_retry_ns)
-    able = hedge_tradable(ob, w) and hedge_gap(state, w) != 0 and not state.unwind or state.unwind and lead_tradable(ob, w)
-    if state.out:  # naked delta is accepted: what is owed is the close of the naked leg, where it trades
+    able = hedge_tradable(ob, w) and hedge_gap(state, w) != 0
+    if state.out or state.unwind:  # what is owed is the close of the leg that is naked, where it trades
         able = lead_tradable(ob, w) if coins * legs.lead > 0 else hedge_tradable(ob, w)
     if waiting or not able:
         legs.idle_ns = 0

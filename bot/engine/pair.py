@@ -114,9 +114,11 @@ def _takeable(terms: Instrument, held: Decimal, gap: Decimal, price: Decimal) ->
     return ZERO if small and held + gap != 0 else gap
 
 
-def restless(pair: PairState) -> bool:
-    """Return whether the planner may have something to do without a new fact: an order to re-price, a target not reached."""
-    return pair.target != pair.lead.qty or pair.lead_order is not None or pair.unwind or bool(pair.out and not pair.flat)
+def restless(ob: Obligations, pair: PairState) -> bool:
+    """Return whether the planner may have something to do without a new fact: an order to re-price, a target or kill level not reached."""
+    if pair.target != pair.lead.qty or pair.lead_order is not None or pair.unwind:
+        return True
+    return not pair.flat and (bool(pair.out) or LEVEL_RANK[ob.kill_level] >= FLATTEN)
 
 
 def plan(ob: Obligations, pair: PairState, window: Window, x: Execution) -> list[Action]:

@@ -260,7 +260,7 @@ class Engine:
             if alarm:
                 self._alert(Severity.CRIT, "kill.residual", alarm)
         self.due_ns = self._next_due()
-        self._restless = any(restless(loop.state) for loop in self.loops)
+        self._restless = any(restless(ob, loop.state) for loop in self.loops)
         exposed = self._restless or any(loop.watch.active for loop in self.loops)
         self.look_ns = ob.now + self.x.timer_ns if exposed else NEVER
         if not self._events and not self._commands:

@@ -229,6 +229,35 @@ def test_a_resume_winds_up_what_is_naked_by_the_ordinary_rules(shut: bool, then:
     check_journal(world)
 
 
+@pytest.mark.parametrize("seconds", [11, 17, 23, 29])
+def test_what_waits_for_a_session_goes_when_it_opens(seconds: int) -> None:
+    """A hedged pair held by FLATTEN over a closure closes when it opens, not at the next heartbeat, however quiet the market is."""
+    world = holding()
+    world.shut()
+    world.kill(level=KillLevel.FLATTEN)
+    world.quotes = lambda premium=60.0: None  # type: ignore[method-assign]
+    world.run(seconds)
+    assert world.holds() == (20, -2)
+    world.shut(False)
+    world.run(2)
+    assert world.holds() == (0, 0) and world.checks.violations == []
+
+
+def test_a_resume_while_a_venue_is_lost_waits_for_it() -> None:
+    """With the future closed alone and the perpetual still silent nothing can be done, and that is no omission; back, it is closed."""
+    world = holding()
+    world.reach("perp", False)
+    world.kill("perp")
+    world.run(70)
+    world.kill(level=KillLevel.NONE)
+    world.run(120)
+    assert world.holds() == (0, -2) and world.checks.violations == []
+    world.reach("perp", True)
+    world.run(8)
+    assert world.holds() == (0, 0) and world.checks.violations == [] and not world.pair.unwind
+    check_journal(world)
+
+
 def test_a_venue_the_desk_does_not_have_is_never_confirmed() -> None:
     """A level for nobody's venue cancels and stops openings, and says that it is about nothing here."""
     world = holding()
