@@ -407,4 +407,3 @@ HANDLERS: dict[type, Handler] = {
     ev.KillSet: _kill_set,
     ev.Allocated: _allocated,
 }
-
