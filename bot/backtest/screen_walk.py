@@ -240,6 +240,7 @@ class Walk:
         spec: OrderSpec | None = self.order
         self.order = None
         self.ob.now = self.window.now = now
+        self._day(now)
         while spec is not None:
             took = self._execute(spec, now)
             if took and not self.state.flat:

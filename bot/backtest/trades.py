@@ -157,6 +157,8 @@ class TradeLog:
 
     def stepped(self, event: ev.Event, out: Step) -> None:
         """See one journalled step."""
+        if any(isinstance(decided, ev.DayStarted) for decided in out.events):  # before a fill of that instant: half a pair is no value
+            self.curve.append((event.ts, self._made()))
         self.tally.stepped(event, out)
         self.now = self.tally.engine.ob.now
         for seen in (event, *out.events):
@@ -167,8 +169,6 @@ class TradeLog:
                     self._decided = (seen.ts, seen.intent)
                 elif self._open is not None:
                     self._open.exit_reason = seen.intent.reason
-            elif isinstance(seen, ev.DayStarted):
-                self.curve.append((seen.ts, self._made()))
             elif isinstance(seen, ev.StopTripped) and self._open is not None:
                 self._open.exit_reason = f"stop {seen.rule}: {seen.observed:.4g} against {seen.limit:.4g}"
         if self.state.flat:
