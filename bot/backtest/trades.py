@@ -17,7 +17,7 @@ from bot.backtest.formats import SECOND_NS
 from bot.engine.obligations import PairState
 from bot.engine.step import Step
 from bot.model import event as ev
-from bot.model.intent import PairIntent
+from bot.model.intent import EntryDeclined, PairIntent
 from bot.model.notation import iso
 from bot.model.ports import Strategy
 from bot.model.view import View
@@ -55,7 +55,7 @@ class Looks:
         """Start the strategy itself."""
         return self.inner.start(params, history)
 
-    def on_event(self, memory: Memory, view: View, event: ev.Event) -> PairIntent | None:
+    def on_event(self, memory: Memory, view: View, event: ev.Event) -> PairIntent | EntryDeclined | None:
         """Ask the strategy and note what it saw."""
         held = view.target != 0 or view.lead_qty != 0
         intent = self.inner.on_event(memory, view, event)
