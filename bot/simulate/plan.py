@@ -242,7 +242,7 @@ def bounded(f: Fault, start: int) -> Fault:
 
 def _kills(rng: Random, start: int, venues: Sequence[str]) -> tuple[Kill, ...]:
     out: list[Kill] = []
-    at = start + int((1.0 + 2.0 * rng.random()) * HOUR)
+    at = start + int((1.6 + 2.0 * rng.random()) * HOUR)
     while at < start + HEAL - HOUR and len(out) < 4:
         second = DRILLS[int(rng.random() * len(DRILLS))] if rng.random() < 0.3 else None
         level, venue = DRILLS[int(rng.random() * len(DRILLS))], venues[int(rng.random() * len(venues))]
