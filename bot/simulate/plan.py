@@ -167,7 +167,7 @@ def plan_of(seed: int) -> Plan:
         seed=seed, start_ns=start, lead=front(start), side=sided, mirrored=sided == "short_cme" or (sided == "both" and rng.random() < 0.5),
         passive=rng.random() < 0.3, inverse=inverse, feed=rng.random() < 0.25, files=seed % 8 == 6, scenario=ORDINARILY if inverse else _scenario(rng),
     )  # fmt: skip
-    faults = () if kind == 2 else _swarm(rng, start, plan.venues) + scripted(settings(scenario=plan.scenario).scenario, start, *plan.venues)
+    faults = () if kind == 2 else _swarm(rng, plan)
     commits = _commits(rng, start) if kind in (4, 8) or seed % 16 == 6 else None
     if commits is not None and plan.files:
         commits = msgspec.structs.replace(commits, kind="lost")
@@ -226,12 +226,16 @@ def _scenario(rng: Random) -> str:
     return "widen" if u < 0.08 else "gap" if u < 0.16 else "story" if u < 0.22 else ORDINARILY
 
 
-def _swarm(rng: Random, start: int, venues: Sequence[str]) -> tuple[Fault, ...]:
-    """Draw the day's own mix; a swarm of few is joined by others, a quiet day and one with a single kind stay what they are."""
-    found = random_mix(rng, start, 1, venues)
+def _swarm(rng: Random, plan: Plan) -> tuple[Fault, ...]:
+    """Draw the day's own mix, and add what its scenario scripts.
+
+    A swarm of few is joined by others, a quiet day and one with a single kind stay what they are.
+    """
+    found = random_mix(rng, plan.start_ns, 1, plan.venues)
     while len({f.kind for f in found}) > 1 and len(found) < FAULTS_DAY * 1.3:
-        found += random_mix(rng, start, 1, venues)
-    return tuple(bounded(f, start) for f in sorted(found, key=lambda f: f.at_ns))
+        found += random_mix(rng, plan.start_ns, 1, plan.venues)
+    found += scripted(settings(scenario=plan.scenario).scenario, plan.start_ns, *plan.venues)
+    return tuple(bounded(f, plan.start_ns) for f in sorted(found, key=lambda f: f.at_ns))
 
 
 def bounded(f: Fault, start: int) -> Fault:

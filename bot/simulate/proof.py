@@ -146,12 +146,12 @@ def _settle(day: Day) -> None:
 
 def _prove(day: Day) -> None:
     """The books tie out to the last digit, and the journal alone is the engine's record."""
-    books = Accounts(day.built.terms)
-    for _, _, event in day.store.journal.read():
+    books, rows = Accounts(day.built.terms), list(day.store.journal.read())
+    for _, _, event in rows:
         books.fold(event)
     if day.observers.checks.settled():
         day.observers.checks.tie_out(day.exchanges, books)
-    mine = folded(day.built, day.store)
+    mine = folded(day.built, day.store, rows)
     mine.now = day.engine.ob.now
     if encode(mine) != encode(day.engine.ob):
         day.violations.append("R1: the journal alone does not fold to the engine's record")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from bot import composition
+from bot.backtest import replay
 from bot.config import Settings
 from bot.crash import crash_point
 from bot.desk.runs import RunFolder, RunRecord, new_run
@@ -331,10 +332,10 @@ class FileStore:
         self._temporary.cleanup()
 
 
-def folded(built: composition.Desk, store: Store) -> Obligations:
-    """Return what the journal alone gives."""
+def folded(built: composition.Desk, store: Store, rows: Iterable[replay.Row] | None = None) -> Obligations:
+    """Return what the journal alone gives. rows: it, if it has been read already."""
     ob = built.obligations(store.run, "S")
-    for _, _, event in store.journal.read():
+    for _, _, event in store.journal.read() if rows is None else rows:
         fold.apply(ob, built.terms, event)
     return ob
 
