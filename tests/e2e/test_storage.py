@@ -25,6 +25,7 @@ from bot.kill.latch import Latch
 from bot.model import event as ev
 from bot.model.command import Cancel, Command, Submit
 from bot.sim.orders import OrderReceived
+from bot.sim.scenarios import ORDINARY
 from bot.tally import RunResult
 from bot.venues.simlog import read_records
 from tests.unit.journal.faulty_disk import FULL, OK, READONLY, FaultyDisk, faulty_disk
@@ -86,6 +87,7 @@ class Storage:
         self.failing_since: int | None = None
         self.failed = False
         settings = config.load("paper", files=(), sets=("market.seed=1",), options={}).settings
+        settings = msgspec.structs.replace(settings, scenario=ORDINARY)  # one trade in the middle, without a fault of its own
         data.mkdir(parents=True, exist_ok=True)
         self.record = RunRecord(mode="paper", seed=1, settings=msgspec.Raw(msgspec.json.encode(settings)))
         self.folder = new_run(data, self.record)
