@@ -161,7 +161,7 @@ def test_the_second_command_of_the_readme_is_what_ci_runs() -> None:
     """README has two commands; CI takes the second from the page itself."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"^```sh\n(.+)\n```$", readme, re.MULTILINE)
-    assert len(commands) == 2 and commands[0].endswith("-m bot paper --for 24h") and commands[1].endswith("./check .venv/bin")
+    assert len(commands) == 2 and commands[0].endswith("-m bot paper") and commands[1].endswith("./check .venv/bin")
     taken = subprocess.run(
         ["bash", "-c", re.search(r"awk '[^\n]+README.md", (ROOT / ".ci/run").read_text(encoding="utf-8")).group(0)],  # type: ignore[union-attr]
         cwd=ROOT, capture_output=True, text=True, check=True,
