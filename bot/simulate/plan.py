@@ -45,6 +45,9 @@ HEAL = 18 * HOUR
 FAULTS_DAY = 20
 """Faults planned on an average day at least: a swarm that draws fewer is joined by another."""
 
+POLLS_S = (30.0, 300.0)
+"""The desk's own pace, of every tenth day and of those on which nothing else is wrong, and that of the others: they rely on what
+venues say unasked, and cost less."""
 ORDINARILY = "ordinary"
 """The scenario of most days: excursions drawn from the seed, nothing scripted."""
 DRILLS = (KillLevel.PAUSE, KillLevel.FREEZE, KillLevel.CANCEL, KillLevel.EVACUATE, KillLevel.FLATTEN, KillLevel.FLATTEN)
@@ -84,7 +87,10 @@ class Death(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a seed decides. mirrored: the premium's excursions go down. files: journal, tape and venue logs are real files."""
+    """Everything a seed decides. mirrored: the premium's excursions go down. files: journal, tape and venue logs are real files.
+
+    poll_s: how often a venue is asked for its whole state while nothing is wrong.
+    """
 
     seed: int
     start_ns: int
@@ -95,6 +101,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     inverse: bool = False
     feed: bool = False
     files: bool = False
+    poll_s: float = POLLS_S[0]
     scenario: str = ORDINARILY
     faults: tuple[Fault, ...] = ()
     kills: tuple[Kill, ...] = ()
@@ -166,6 +173,7 @@ def plan_of(seed: int) -> Plan:
     plan = Plan(
         seed=seed, start_ns=start, lead=front(start), side=sided, mirrored=sided == "short_cme" or (sided == "both" and rng.random() < 0.5),
         passive=rng.random() < 0.3, inverse=inverse, feed=rng.random() < 0.25, files=seed % 8 == 6, scenario=ORDINARILY if inverse else _scenario(rng),
+        poll_s=POLLS_S[kind != 2 and rng.random() < 0.9],
     )  # fmt: skip
     faults = () if kind == 2 else _swarm(rng, plan)
     commits = _commits(rng, start) if kind in (4, 8) or seed % 16 == 6 else None
