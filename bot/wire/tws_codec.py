@@ -92,37 +92,37 @@ class Fields:
         self._fields = fields
         self._at = 0
 
-    def str(self) -> str:
+    def text(self) -> str:
         """Return the next field."""
         if self._at >= len(self._fields):
             raise ProtocolError("a message ends too early")
         self._at += 1
         return self._fields[self._at - 1]
 
-    def int(self, default: int = 0) -> int:
+    def whole(self, default: int = 0) -> int:
         """Return the next field as a whole number; `default` when it is empty."""
-        value = self.str()
+        value = self.text()
         try:
             return int(float(value)) if value else default
         except (ValueError, OverflowError):
             raise ProtocolError(f"{value!r} is not a whole number") from None
 
-    def float(self, default: float = 0.0) -> float:
+    def number(self, default: float = 0.0) -> float:
         """Return the next field as a number; `default` when it is empty."""
-        value = self.str()
+        value = self.text()
         try:
             return float(value) if value else default
         except ValueError:
             raise ProtocolError(f"{value!r} is not a number") from None
 
-    def bool(self) -> bool:
+    def truth(self) -> bool:
         """Return the next field as a truth value."""
-        return self.str().lower() in ("1", "true")
+        return self.text().lower() in ("1", "true")
 
     def skip(self, count: int) -> None:
         """Pass over fields."""
         for _ in range(count):
-            self.str()
+            self.text()
 
     @property
     def left(self) -> int:
@@ -150,9 +150,9 @@ class ContractFields(msgspec.Struct, frozen=True, kw_only=True):
 def read_contract(fields: Fields, *, primary: bool = True) -> ContractFields:
     """Read the contract of a request. primary: whether the layout carries the primary exchange."""
     return ContractFields(
-        con_id=fields.int(), symbol=fields.str(), sec_type=fields.str(), expiry=fields.str(), strike=fields.str(), right=fields.str(),
-        multiplier=fields.str(), exchange=fields.str(), primary_exchange=fields.str() if primary else "", currency=fields.str(),
-        local_symbol=fields.str(), trading_class=fields.str(),
+        con_id=fields.whole(), symbol=fields.text(), sec_type=fields.text(), expiry=fields.text(), strike=fields.text(), right=fields.text(),
+        multiplier=fields.text(), exchange=fields.text(), primary_exchange=fields.text() if primary else "", currency=fields.text(),
+        local_symbol=fields.text(), trading_class=fields.text(),
     )  # fmt: skip
 
 
@@ -175,39 +175,39 @@ class OrderFields(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_order(fields: Fields, version: int) -> OrderFields:
     """Read a placeOrder (message 3, without its number). Raises ProtocolError for combinations: they are not futures."""
-    order_id, contract = fields.int(), read_contract(fields)
+    order_id, contract = fields.whole(), read_contract(fields)
     fields.skip(2)  # secIdType, secId
-    action, qty, order_type = fields.str(), fields.str(), fields.str()
-    limit = fields.float()
+    action, qty, order_type = fields.text(), fields.text(), fields.text()
+    limit = fields.number()
     fields.skip(1)  # auxPrice
-    tif = fields.str()
+    tif = fields.text()
     fields.skip(1)  # ocaGroup
-    account = fields.str()
+    account = fields.text()
     fields.skip(2)  # openClose, origin
-    order_ref, transmit = fields.str(), fields.str() != "0"
+    order_ref, transmit = fields.text(), fields.text() != "0"
     fields.skip(5)  # parentId, blockOrder, sweepToFill, displaySize, triggerMethod
-    outside_rth = fields.bool()
+    outside_rth = fields.truth()
     fields.skip(1)  # hidden
     if contract.sec_type == "BAG":
         raise ProtocolError("combinations are not served")
     fields.skip(30)  # sharesAllocation .. volatilityType
-    if fields.str():  # deltaNeutralOrderType: a value inserts eight fields behind deltaNeutralAuxPrice
+    if fields.text():  # deltaNeutralOrderType: a value inserts eight fields behind deltaNeutralAuxPrice
         fields.skip(9)
     else:
         fields.skip(1)
     fields.skip(6)  # continuousUpdate .. scaleSubsLevelSize
-    if 0.0 < fields.float() < 1e300:  # scalePriceIncrement
+    if 0.0 < fields.number() < 1e300:  # scalePriceIncrement
         fields.skip(7)
     fields.skip(3)  # scaleTable, activeStartTime, activeStopTime
-    if fields.str():  # hedgeType
+    if fields.text():  # hedgeType
         fields.skip(1)
     fields.skip(4)  # optOutSmartRouting, clearingAccount, clearingIntent, notHeld
-    if fields.bool():  # deltaNeutralContract
+    if fields.truth():  # deltaNeutralContract
         fields.skip(3)
-    if fields.str():  # algoStrategy
-        fields.skip(2 * fields.int())
+    if fields.text():  # algoStrategy
+        fields.skip(2 * fields.whole())
     fields.skip(1)  # algoId
-    what_if = fields.bool()
+    what_if = fields.truth()
     return OrderFields(
         order_id=order_id, contract=contract, action=action, qty=qty, order_type=order_type, limit=limit, tif=tif, account=account,
         order_ref=order_ref, transmit=transmit, outside_rth=outside_rth, what_if=what_if,
