@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
@@ -11,12 +11,14 @@ from typing import Any, Protocol
 
 import msgspec
 
+from bot import scenarios
 from bot.backtest import replay as replays
 from bot.checks import Checks
 from bot.config import Settings
 from bot.desk import operate, read, snapshot
 from bot.desk import report as reports
 from bot.desk.feed import Together
+from bot.desk.gap_watch import GapWatch, WatchedTape, watched
 from bot.desk.runlog import NAME as RUN_LOG
 from bot.desk.runlog import RunLog
 from bot.desk.runs import RunFolder, RunRecord, find_run, latest_run, new_run
@@ -27,7 +29,7 @@ from bot.engine.step import Engine
 from bot.journal.accounts import Accounts
 from bot.journal.ledger import Ledger, ledger_engine
 from bot.journal.store import JournalReader, SqliteJournal, lock_folder
-from bot.journal.tape import FileTape, TapeReader
+from bot.journal.tape import FileTape, TapeReader, last_chunk
 from bot.kill.latch import Latch
 from bot.market.calendar import DeskSessions
 from bot.model import event as ev
@@ -37,18 +39,22 @@ from bot.model.instrument import Instrument, Kind
 from bot.model.notation import iso
 from bot.model.position import ZERO
 from bot.runtime import Observer, Runtime, recover
+from bot.sim.budget import UNLIMITED
 from bot.sim.exchange import Exchange, Rules
-from bot.sim.faults import FaultPlan, decode_faults
+from bot.sim.faults import Fault, FaultPlan, decode_faults
 from bot.sim.market import MarketSpec, SeededMarket
 from bot.sim.orders import OrderReceived
 from bot.tally import RunResult, Score, Tally
-from bot.venues.sim import Delays, SimVenue
+from bot.venues.reference import ReferenceVenue, reference_plan
+from bot.venues.sim import SimVenue
 from bot.venues.simlog import VenueLog
 from strategies.convergence import Convergence
 
 PAIR = "convergence"
 BREAK = Decimal("1e-9")
 """Average cost is a quotient of Decimals: fills booked in another order may differ by less than this, money never does."""
+REPORT_NS = 10_000_000_000
+"""A booking younger than this may not have been reported to the desk yet."""
 LETTERS = {"paper": "P", "live": "L", "backtest": "B", "simulate": "S"}
 """First letter of every client order id: a fill recognised at a venue says which mode sent it."""
 
@@ -103,9 +109,8 @@ class Screen(Protocol):
     def speed(self) -> float:
         """Market seconds per wall second, 0.0 for as fast as it goes."""
 
-    @property
-    def feed(self) -> Observer:
-        """What listens to the run beside the tally."""
+    def watch(self, engine: Engine, tally: Tally) -> Observer:
+        """Return what listens to the run after the tally."""
 
     def ready(self, shell: Shell, *, run_id: str, data_dir: str, socket: str) -> None:
         """Announce the run before it trades."""
@@ -135,21 +140,25 @@ class PaperRun:
         self.desk = desk(settings)
         self.journal = SqliteJournal(folder.journal, must_exist=folder.tape.exists())
         self.number = self.journal.lease_run("paper")
-        self.from_ns, seq = where_it_stopped(folder, self.journal, settings.market.start_ns)
+        logs = {name: VenueLog(folder.venue_log(name)) for name in self.desk.venues}
+        self.from_ns, seq = where_it_stopped(folder, self.journal, logs.values(), settings.market.start_ns)
         ob = recover(self.journal, self.desk.terms, self.desk.obligations(self.number, LETTERS["paper"]))
         ob.run = self.number
         market = seeded_market(self.desk)
-        memory, self.source, last = warmed(self.desk, market, self.from_ns)
+        self.gaps = GapWatch(self.desk.terms[self.desk.pair.lead])
+        memory, self.source, last = warmed(self.desk, market, self.from_ns, self.gaps.saw)
         self.engine = self.desk.engine(ob, memory)
         self.tally = Tally(self.engine, settings.strategy.carry_fixed)
-        self.tape = FileTape(folder.tape)
-        self.venues = self._venues(record, market, last)
+        self.tape = FileTape(folder.tape, from_seq=seq)
+        scripted = [*market.faults(), *decode_faults(record.faults, settings.market.start_ns, self.desk.venues)]
+        self.venues = self._venues(scripted, last, logs)
         self.opening = [event for event in last if isinstance(event, ev.Quote)]
-        self.traffic, self.checks = Traffic(self.engine), Checks(self.engine)
+        self.traffic, self.checks = Traffic(self.engine), Checks(self.engine, whole=not self.journal.imported)
         self.log = RunLog(folder.path / RUN_LOG, run_id=folder.run_id, seq=lambda: self.runtime.seq)
         self.runtime = Runtime(
-            self.engine, self.journal, self.tape, self.venues, seq=seq,
-            observer=Together(self.tally, screen.feed, self.traffic, self.log, self.checks),
+            self.engine, self.journal, WatchedTape(self.tape, self.gaps),
+            {**self.venues, **reference_price(self.desk, scripted, self.from_ns)}, seq=seq,
+            observer=Together(self.tally, screen.watch(self.engine, self.tally), self.traffic, self.log, self.checks),
         )  # fmt: skip
         self.latch = latch
         self.shell = Shell(
@@ -157,21 +166,22 @@ class PaperRun:
             speed=screen.speed, latch=self.latch, on_slice=lambda: screen.look(self.snapshot),
         )  # fmt: skip
 
-    def _venues(self, record: RunRecord, market: SeededMarket, last: Iterable[ev.Observation]) -> dict[VenueId, SimVenue]:
+    def _venues(
+        self, scripted: Sequence[Fault], last: Iterable[ev.Observation], logs: Mapping[VenueId, VenueLog]
+    ) -> dict[VenueId, SimVenue]:
         """Return the in-process venues, restored from their own logs and shown the market as it stood."""
-        settings, venues = self.settings, {}
-        scripted = [*market.faults(), *decode_faults(record.faults, settings.market.start_ns, self.desk.venues)]
+        settings = self.settings
+        venues: dict[VenueId, SimVenue] = {}
         for name in self.desk.venues:
             listed = [terms for terms in self.desk.terms.values() if terms.venue == name]
             offshore = any(terms.kind is Kind.PERP for terms in listed)
             rules = Rules(insured=offshore)  # an offshore account ends at zero; a broker asks for the rest
             exchange = Exchange(name, listed, settings.cash[name], self.desk.sessions, rules, now_ns=self.from_ns)
-            times, log = settings.latency[name], VenueLog(self.folder.venue_log(name))
+            log = logs[name]
             self.journal.refuse_unknown(name, (r.spec.client_id for r in log.restored if isinstance(r, OrderReceived)))
             venues[name] = SimVenue(
-                exchange, delays=Delays(request_ns=times.request_ns, reply_ns=times.reply_ns, feed_ns=times.feed_ns),
-                plan=FaultPlan(name, [f for f in scripted if f.at_ns >= self.from_ns]), log=log,
-                now_ns=self.from_ns,
+                exchange, delays=settings.latency[name], plan=FaultPlan(name, scripted, self.from_ns), log=log, now_ns=self.from_ns,
+                budget=settings.messages.get(name, UNLIMITED), seed=settings.market.seed,
             )  # fmt: skip
             for event in last:
                 venues[name].prime(event)
@@ -180,7 +190,7 @@ class PaperRun:
     def snapshot(self) -> snapshot.Snapshot:
         """Return the desk as it stands between two events."""
         market = self.settings.market
-        return snapshot.take(self.engine, run_id=self.folder.run_id, seed=market.seed, scenario=market.scenario)
+        return snapshot.take(self.engine, run_id=self.folder.run_id, seed=market.seed, scenario=scenarios.label(market.scenario))
 
     def faults_hit(self) -> dict[str, dict[str, int]]:
         """Return how often each scripted fault has struck, by venue and kind."""
@@ -188,7 +198,7 @@ class PaperRun:
 
     def run(self) -> RunResult:
         """Serve the control socket and trade until the end, a signal or a stop; then close every file."""
-        reading = read.handlers(self.engine, self.folder.run_id, self.traffic, self.faults_hit)
+        reading = read.handlers(self.engine, self.folder.run_id, self.traffic, self.faults_hit, self.gaps)
         server = self.shell.serve({**operate.handlers(self.shell, self.snapshot), **reading})
         self.screen.ready(
             self.shell, run_id=self.folder.run_id, data_dir=str(self.latch.folder), socket=str(server.path)
@@ -196,7 +206,7 @@ class PaperRun:
         cash = {venue: dict(self.settings.cash[venue]) for venue in self.desk.venues}
         state = self.latch.poll()
         self.runtime.start(
-            ev.RunStarted(ts=self.from_ns, run=self.number, mode=LETTERS["paper"], cash=cash, kill_level=state.level)
+            ev.RunStarted(ts=self.from_ns, run=self.number, mode=LETTERS["paper"], cash=cash, kill_level=state.level, evacuate=state.evacuate)
         )
         for quote in self.opening:  # as a feed does on connecting: the last quote, with the venue's own time
             self.runtime.emit(msgspec.structs.replace(quote, ts=self.from_ns))
@@ -216,22 +226,39 @@ class PaperRun:
     def result(self, books: Accounts) -> RunResult:
         """Return the score, with the ledger's books held against the venues' own statements."""
         to_ns = max(self.shell.now_ns, self.engine.ob.now)
-        breaks = self.breaks(books)
+        breaks = self.breaks(books, to_ns)
         self.log.broken(to_ns, breaks)
         return result_of(
             self.tally.score(), run_id=self.folder.run_id, mode="paper", seed=self.settings.market.seed, from_ns=self.from_ns,
             to_ns=to_ns, events=self.runtime.seq, violations=len(breaks) + self.checks.count, journal_sha256=self.journal.sha256(),
         )  # fmt: skip
 
-    def breaks(self, books: Accounts) -> list[str]:
-        """Return every silo and currency on which the desk, the ledger's books and the venue's statement disagree."""
+    def breaks(self, books: Accounts, to_ns: int) -> list[str]:
+        """Return every silo and currency on which the desk, the ledger's books and the venue's statement disagree.
+
+        A payment that the venue booked just before the end may still be under way: it is no disagreement.
+        """
         found = []
         for name, venue in self.venues.items():
-            for currency, amount in venue.exchange.account.cash.items():
+            account = venue.exchange.account
+            for currency, amount in account.cash.items():
+                told = [amount - late for late in under_way(account.history, currency, to_ns - REPORT_NS)]
                 for who, cash in (("desk", self.engine.ob.silos[name].cash), ("ledger", books.cash(name))):
-                    if abs(cash.get(currency, ZERO) - amount) > BREAK:
+                    if all(abs(cash.get(currency, ZERO) - known) > BREAK for known in told):
                         found.append(f"{name} {currency}: {who} {cash.get(currency, ZERO)}, venue {amount}")
         return found
+
+
+def under_way(history: Sequence[ev.Event], currency: str, since_ns: int) -> Iterator[Decimal]:
+    """Yield 0, then what the newest payments of a statement booked from `since_ns` on come to, one more each time."""
+    total = ZERO
+    yield total
+    for entry in reversed(history):
+        if entry.ts < since_ns or not isinstance(entry, ev.FundingPaid | ev.CashBooked):
+            return
+        if entry.currency == currency:
+            total += entry.amount
+            yield total
 
 
 def paper(
@@ -249,31 +276,50 @@ def paper(
             folder = find_run(data_dir, resumed)
             record = folder.read_record()
         else:
-            lines = faults.read_text(encoding="utf-8").splitlines() if faults is not None else []
+            lines = fault_lines(faults) if faults is not None else []
             decode_faults(lines, settings.market.start_ns, desk(settings).venues)
             record = RunRecord(
                 mode="paper", seed=settings.market.seed, settings=msgspec.Raw(msgspec.json.encode(settings)), faults=tuple(lines)
             )
-            folder = new_run(data_dir, "paper")
-            folder.write_record(record)
+            folder = new_run(data_dir, record)
         return PaperRun(folder, record, latch or Latch(data_dir), screen, for_ns).run()
     finally:
         os.close(held)
+
+
+def fault_lines(path: Path) -> list[str]:
+    """Return the lines of a faults file. Raises ConfigError for one that is no text, OSError."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not a text file ({error.reason} at byte {error.start})") from error
 
 
 def seeded_market(built: Desk) -> SeededMarket:
     """Return the market that the settings' seed and scenario describe."""
     market, terms, pair = built.settings.market, built.terms, built.pair
     spec = MarketSpec(
-        start_ns=market.start_ns, seed=market.seed, scenario=market.scenario, history_days=market.history_days,
+        start_ns=market.start_ns, seed=market.seed, scenario=built.settings.scenario, history_days=market.history_days,
         quote_interval_s=market.quote_interval_s,
     )  # fmt: skip
     stable = terms[pair.stable] if pair.stable is not None else None
     return SeededMarket(spec, terms[pair.lead], terms[pair.hedge], stable, built.sessions)
 
 
-def warmed(built: Desk, market: SeededMarket, at_ns: int) -> tuple[Any, Iterator[ev.Observation], list[ev.Observation]]:
+def reference_price(built: Desk, scripted: Sequence[Fault], now_ns: int) -> dict[VenueId, ReferenceVenue]:
+    """Return what shows the stablecoin of the pair under the scripted faults; nothing for a hedge that settles in coin."""
+    if built.pair.stable is None:
+        return {}
+    terms = built.terms[built.pair.stable]
+    return {terms.venue: ReferenceVenue(terms, reference_plan(terms, built.terms[built.pair.hedge].venue, scripted, now_ns))}
+
+
+def warmed(
+    built: Desk, market: SeededMarket, at_ns: int, seen: Callable[[ev.Observation], None] | None = None
+) -> tuple[Any, Iterator[ev.Observation], list[ev.Observation]]:
     """Return (strategy memory, market from there on, last observation of each kind and instrument) as of `at_ns`.
+
+    seen: is shown everything before that.
 
     The market does not answer our orders, so a recovered run finds it by running it again from its seed.
     """
@@ -286,19 +332,26 @@ def warmed(built: Desk, market: SeededMarket, at_ns: int) -> tuple[Any, Iterator
                 ahead.append(event)
                 break
             history.append(event)
+    if seen is not None:
+        for event in history:
+            seen(event)
     last = {(type(event), event.instrument): event for event in history if not isinstance(event, ev.Timer | ev.VenueSnapshot)}
     return built.warm(history), chain(ahead, source), list(last.values())
 
 
-def where_it_stopped(folder: RunFolder, journal: SqliteJournal, start_ns: int) -> tuple[int, int]:
-    """Return (market time, seq) of a run's last event; the market's start and 0 for a new run."""
+def where_it_stopped(folder: RunFolder, journal: SqliteJournal, logs: Iterable[VenueLog], start_ns: int) -> tuple[int, int]:
+    """Return (market time, seq) of a run's last event; the market's start and 0 for a new run.
+
+    What a venue has booked happened, whether or not the desk lived to hear of it: a market set back to before would let
+    it happen again (the same funding paid twice).
+    """
     seq, now = journal.last_seq(), start_ns
+    for log in logs:
+        now = max(now, max((record.ts for record in log.restored), default=now))
     for _, _, event in journal.read(max(0, seq - 1)):
         now = max(now, event.ts)
-    if folder.tape.exists():
-        reader = TapeReader(folder.tape)
-        for seen, event in reader:
-            seq, now = max(seq, seen), max(now, event.ts)
+    for seen, event in last_chunk(folder.tape):
+        seq, now = max(seq, seen), max(now, event.ts)
     return now, seq
 
 
@@ -327,6 +380,13 @@ def recalled(folder: RunFolder) -> Engine:
     record = folder.read_record()
     built = desk(msgspec.json.decode(record.settings, type=Settings))
     return built.engine(operate.owed(folder, built.terms, built.obligations(0, LETTERS[record.mode])), built.warm())
+
+
+def gaps_seen(folder: RunFolder) -> GapWatch:
+    """Return a watch on the warm history and the tape of a run. Raises BotError for a bad record, DataError for a bad tape."""
+    built = desk(msgspec.json.decode(folder.read_record().settings, type=Settings))
+    lead, tape = built.terms[built.pair.lead], (event for _, event in TapeReader(folder.tape))
+    return watched(lead, chain(seeded_market(built).history(), tape if folder.tape.exists() else ()))
 
 
 def report(data_dir: Path, run_id: str | None, progress: Callable[[float], None]) -> reports.Report:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bot import cli_desk, cli_studies
-from bot.cli_options import FILE, Instant, Span, Speed, as_json, configured, data_dir, emit
+from bot import cli_desk, cli_simulate, cli_studies
+from bot.cli_options import FILE, SCENARIO_HELP, Instant, Script, Span, Speed, as_json, configured, data_dir, emit
 
 if TYPE_CHECKING:
     from bot.config import Loaded
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from bot.engine.obligations import Obligations
 
 OK, ERROR, USAGE, CONFIG, VENUE, REFUSED, HALTED = range(7)
-LEVELS = ("PAUSE", "FREEZE", "CANCEL", "FLATTEN", "SEVER")
-SCENARIOS = ("story", "calm", "widen", "leg-fail", "exchange-down", "gap")
+LEVELS = ("PAUSE", "FREEZE", "CANCEL", "EVACUATE", "FLATTEN", "SEVER")
 
 BAD_PATH = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 
@@ -40,6 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         code = cli.main(argv, prog_name="basisbot", standalone_mode=False)
         return code if isinstance(code, int) else OK
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return USAGE
     except click.ClickException as error:
         return _fail(error.format_message(), USAGE)
     except (click.Abort, KeyboardInterrupt) as error:  # click turns an interrupt into its own Abort
@@ -74,9 +76,9 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--for", "for_ns", type=Span(), help="Market time to run, closures included. Without it: until stopped.")
-@click.option("--speed", type=Speed(), help="Market seconds per second, or max. Default: 300 when watched, else max.")
+@click.option("--speed", type=Speed(), help="Market seconds per second, or max. Default: 60 when watched, else max.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the market; the same seed is the same run.")
-@click.option("--scenario", type=click.Choice(SCENARIOS), help="Market to trade in. story is stressed and watchable; calm seldom trades.")
+@click.option("--scenario", type=Script(), metavar="NAME|FILE.toml", help=SCENARIO_HELP)
 @click.option("--faults", type=FILE, help="JSON lines of scripted venue faults.")
 @click.option("--continue", "resumed", metavar="RUN", help="Recover this run instead of starting a new one.")
 @configured
@@ -89,19 +91,22 @@ def paper(
     given = {"market.speed": ("--speed", speed), "market.seed": ("--seed", seed), "market.scenario": ("--scenario", scenario)}
     if resumed is not None and (seed is not None or scenario or faults or files or sets):
         raise click.UsageError("--continue keeps the run's own settings: give only --for, --speed and --json with it")
+    from bot.crash import arm_from_environment
     from bot.desk.screen import Screen
     from bot.desk.triggers import Triggers
     from bot.model.event import KillLevel
 
+    arm_from_environment("paper")
     loaded = load("paper", files, sets, {k: v for k, v in given.items() if v[1] is not None})
     triggers = Triggers(data_dir())
     latched = triggers.poll()
     if latched.level is not KillLevel.NONE:
-        return _fail(f"latched at {latched.level}: {latched.fault or latched.reason or 'no reason given'}; lower it with: resume --reason WHY", HALTED)
-    from bot import app
-
+        level = " ".join([latched.level, *latched.evacuate])
+        return _fail(f"latched at {level}: {latched.fault or latched.reason or 'no reason given'}; lower it with: resume --reason WHY", HALTED)
     screen = Screen("paper", watched=for_ns is None, speed=loaded.settings.market.speed, json_out=json_out)
     with triggers, screen:
+        from bot import app
+
         result = app.paper(loaded.settings, data_dir(), screen, for_ns=for_ns, faults=faults, resumed=resumed, latch=triggers)
     emit("paper", result, json_out)
     return screen.exit_code or _run_code(result)
@@ -157,24 +162,30 @@ def status(json_out: bool) -> int:
     """Show the desk of this data folder; answers at once, also when no desk runs or it hangs."""
     from bot.desk import operate
 
-    emit("status", operate.status(data_dir(), _remembered), json_out)
+    said = operate.status(data_dir(), _remembered)
+    emit("status", said, json_out)
+    _warn_of_audit(said["audit_faults"])
     return OK
 
 
 @cli.command()
-@click.option("--level", type=click.Choice(LEVELS, case_sensitive=False), default="FLATTEN", show_default=True)
-@click.option("--venue", metavar="V", help="Evacuate one venue. Not supported by this desk yet: refused.")
+@click.option("--level", type=click.Choice(LEVELS, case_sensitive=False), help="Default: FLATTEN, or EVACUATE with --venue.")
+@click.option("--venue", metavar="V", help="Leave this venue, whatever the other leg can do: naked delta is accepted. Goes with EVACUATE.")
 @click.option("--reason", default="", help="Why; kept in the audit file.")
 @click.option("--wait", "wait_s", type=click.FloatRange(0.0), default=30.0, show_default=True, help="Seconds to wait for the venues to confirm.")
 @as_json
-def kill(level: str, venue: str | None, reason: str, wait_s: float, json_out: bool) -> int:
+def kill(level: str | None, venue: str | None, reason: str, wait_s: float, json_out: bool) -> int:
     """Latch the kill switch and see it through: exit 0 only when the venues confirm it, else 6 with a residual."""
-    if venue is not None:
-        raise click.UsageError(f"--venue {venue}: this desk cannot evacuate one venue yet; nothing was latched. Without --venue both legs are closed")
     from bot.desk import operate
     from bot.model.event import KillLevel
 
-    report = operate.kill(data_dir(), KillLevel(level.upper()), reason=reason, who=who(), channel="cli", wait_s=wait_s)
+    asked = KillLevel(level.upper()) if level is not None else KillLevel.FLATTEN if venue is None else KillLevel.EVACUATE
+    if (asked is KillLevel.EVACUATE) is not bool(venue):
+        raise click.UsageError("EVACUATE needs --venue V, and no other level takes one; nothing was latched")
+    known = operate.venues(data_dir()) if venue else ()
+    if known and venue not in known:  # where none can be told, a kill goes ahead: the desk says whether it has such a venue
+        raise click.UsageError(f"--venue {venue}: this desk trades at {', '.join(known)}; nothing was latched")
+    report = operate.kill(data_dir(), asked, reason=reason, who=who(), channel="cli", wait_s=wait_s, venue=venue)
     emit("kill", report, json_out)
     if report.level is KillLevel.SEVER:
         click.echo("there is no guardian yet: SEVER asks the desk itself to flatten, as FLATTEN does", err=True)
@@ -195,6 +206,7 @@ def resume(reason: str, confirm: str | None, json_out: bool) -> int:
 
     state = operate.resume(data_dir(), reason=reason, who=who() + (f" for {confirm}" if confirm else ""), channel="cli")
     emit("resume", {"level": state.level, "kill_id": state.kill_id}, json_out)
+    _warn_of_audit(operate.audit_faults(data_dir()))
     return OK
 
 
@@ -267,6 +279,7 @@ def check(files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool) -> int
 
 cli_desk.register(cli)
 cli_studies.register(cli)
+cli_simulate.register(cli)
 
 
 def load(profile: str, files: tuple[Path, ...], sets: tuple[str, ...], options: Mapping[str, tuple[str, Any]] | None = None) -> Loaded:
@@ -281,6 +294,12 @@ def _remembered(run: RunFolder) -> Obligations:
     from bot import app
 
     return app.recalled(run).ob
+
+
+def _warn_of_audit(faults: list[str]) -> None:
+    """Say what is wrong with the audit file of the kill switch: who did what when cannot be told from it any more."""
+    for fault in faults:
+        click.echo(f"warning: audit file of the kill switch: {fault}", err=True)
 
 
 def who() -> str:

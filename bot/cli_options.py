@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+SCENARIOS = ("story", "calm", "widen", "leg-fail", "exchange-down", "gap")
+SCENARIO_HELP = f"Market to trade in: {', '.join(SCENARIOS)}, or a scenario file. Default: story, stressed and watchable; calm seldom trades."
 DATA_DIR_VARIABLE, DATA_DIR_DEFAULT = "BOT_DATA_DIR", "desk-data"
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -63,6 +66,21 @@ class Speed(click.ParamType[str | float]):
         return number
 
 
+class Script(click.ParamType[str]):
+    """A shipped scenario's name, or the path of a scenario file that ends in .toml."""
+
+    name = "scenario"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name or path; a file must exist."""
+        text = str(value)
+        if text in SCENARIOS:
+            return text
+        if not text.endswith(".toml"):
+            self.fail(f"{text!r} is neither one of {', '.join(SCENARIOS)} nor a .toml file", param, ctx)
+        return str(FILE.convert(text, param, ctx))
+
+
 def configured(verb: F) -> F:
     """Add --config and --set to a verb."""
     verb = click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Override one setting; wins over everything else.")(verb)
@@ -85,3 +103,23 @@ def emit(verb: str, result: Any, json_out: bool) -> None:
     from bot.desk import card
 
     click.echo(card.json_line(verb, result) if json_out else card.text(verb, result))
+
+
+class Stop:
+    """Notes SIGINT and SIGTERM, so that work under way can end by itself; the code is 128 + the signal, 0 without one."""
+
+    def __init__(self) -> None:
+        self.code = 0
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> Stop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._old[number] = signal.signal(number, self._noted)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, old in self._old.items():
+            signal.signal(number, old)
+
+    def _noted(self, number: int, frame: object) -> None:
+        self.code = self.code or 128 + number

@@ -1,17 +1,16 @@
-"""The verbs that study files and trade nothing: gaps, sweep and data check.
+"""The verbs that study files and trade nothing: gaps, sweep, data check and data compare. `gaps` without a file asks the desk.
 
 As in bot.cli everything heavy is imported inside the verb; what a verb does stands in bot.backtest.
 """
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bot.cli_options import FILE, Instant, as_json, configured, emit
+from bot.cli_options import FILE, Instant, Stop, as_json, configured, data_dir, emit
 
 ERROR = 1
 
@@ -39,7 +38,7 @@ symbol = click.option("--symbol", help="Product or contract of the CME file. Def
 
 
 @click.command()
-@click.option("--cme", type=FILE, required=True, help="CME bars: one-minute or daily, recognised by header.")
+@click.option("--cme", type=FILE, help="CME bars: one-minute or daily, recognised by header. Without it: the gaps that the desk of this folder has seen.")
 @symbol
 @click.option("--close", type=click.Choice(["last_trade", "settlement"]), help="What gaps are measured from. Default: settlement if daily, else last trade.")
 @click.option("--floor-bp", type=click.FloatRange(0.0), default=10.0, show_default=True, help="Smallest gap listed, bp of the prior close.")
@@ -48,10 +47,12 @@ symbol = click.option("--symbol", help="Product or contract of the CME file. Def
 @configured
 @as_json
 def gaps(
-    cme: Path, symbol: str | None, close: str | None, floor_bp: float, atr_multiple: float, seed: int,
+    cme: Path | None, symbol: str | None, close: str | None, floor_bp: float, atr_multiple: float, seed: int,
     files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool,
 ) -> int:  # fmt: skip
-    """List price gaps over CME's closures, what became of them, and how chance alone would have filled them."""
+    """List price gaps over CME's closures, what became of them, and (of a file) how chance alone would have filled them."""
+    if cme is None:
+        return _seen_gaps(floor_bp, json_out)
     code = _symbol(symbol)
     from bot.backtest.gap_text import lines
     from bot.backtest.gaps import run
@@ -68,29 +69,31 @@ def gaps(
     return 0
 
 
-class _Stop:
-    """Notes SIGINT and SIGTERM, so that work under way can end by itself; the code is 128 + the signal, 0 without one."""
+def _seen_gaps(floor_bp: float, json_out: bool) -> int:
+    """List the gaps a desk has seen. Raises click.UsageError for an option that needs a file."""
+    context = click.get_current_context()
+    needing = {"symbol": "--symbol", "close": "--close", "atr_multiple": "--atr-multiple", "seed": "--seed", "files": "--config", "sets": "--set"}
+    for name, option in needing.items():
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option} needs --cme FILE: a desk's gaps are of its own contract, last mid to first")
+    from bot import app
+    from bot.desk import read, tables
+    from bot.desk.card import plain
 
-    def __init__(self) -> None:
-        self.code = 0
-        self._old: dict[int, Any] = {}
-
-    def __enter__(self) -> _Stop:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._old[number] = signal.signal(number, self._noted)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for number, old in self._old.items():
-            signal.signal(number, old)
-
-    def _noted(self, number: int, frame: object) -> None:
-        self.code = self.code or 128 + number
+    answer = read.gaps(data_dir(), floor_bp, app.gaps_seen)
+    if json_out:
+        emit("gaps", answer, json_out)
+    else:
+        click.echo("\n".join(tables.text_of("gaps", plain(answer))))
+    return 0
 
 
 @click.command()
 @click.option("--grid", type=FILE, required=True, help="TOML or JSON: [grid] of strategy parameters with lists of values, [inputs] of files.")
-@click.option("--engine", type=click.Choice(["screen", "full"]), default="full", show_default=True, help="full: the engine every mode runs.")
+@click.option(
+    "--engine", type=click.Choice(["screen", "full"]), default="full", show_default=True,
+    help="full: the engine every mode runs. screen: the same trades much faster, without orders, venues and journal.",
+)  # fmt: skip
 @click.option("--cme", type=FILE, help="CME bars; as all files here it may stand in the grid instead.")
 @click.option("--perp", type=FILE, help="Perp bars.")
 @click.option("--perp-mark", type=FILE, help="Mark price bars of the perp.")
@@ -104,8 +107,6 @@ class _Stop:
 @as_json
 def sweep(grid: Path, engine: str, files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool, **inputs: Any) -> int:
     """Play every combination of a grid of strategy parameters over one backtest, and judge a choice among them."""
-    if engine == "screen":
-        raise click.UsageError("--engine screen: the compiled screen is not part of this version; use --engine full")
     if inputs["stable"] is not None and inputs["stable_fixed"] is not None:
         raise click.UsageError("give one of --stable and --stable-fixed")
     from bot.backtest.grid import merged, read
@@ -115,9 +116,9 @@ def sweep(grid: Path, engine: str, files: tuple[Path, ...], sets: tuple[str, ...
     table = read(grid)
     from bot.model.errors import DataError
 
-    with _Stop() as stop, Bar("sweep") as bar:
+    with Stop() as stop, Bar("sweep") as bar:
         try:
-            result = run(table, merged(table, inputs), files, sets, stopped=lambda: stop.code != 0, progress=bar.to)
+            result = run(table, merged(table, inputs), files, sets, stopped=lambda: stop.code != 0, progress=bar.to, engine=engine)
         except DataError as error:
             if not stop.code:
                 raise
@@ -159,3 +160,23 @@ def check(symbol: str | None, files: tuple[Path, ...], sets: tuple[str, ...], js
     if wrong:
         click.echo(f"error: {len(wrong)} of {len(checks)} checks failed: {', '.join(c.name for c in wrong)}", err=True)
     return ERROR if wrong else 0
+
+
+@data.command()
+@click.option("--data", "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True, help="Folder of market data files.")
+@click.option("--days", type=click.IntRange(3, 3_650), default=365, show_default=True, help="Days of the seeded market.")
+@click.option("--seed", type=click.IntRange(0), help="Seed of the market. Default: the setting market.seed.")
+@configured
+@as_json
+def compare(folder: Path, days: int, seed: int | None, files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool) -> int:
+    """Compare the seeded market, scenario calm, with real data: returns, premium, funding, basis, stablecoin."""
+    from bot.backtest.calibration import lines, run
+    from bot.desk.progress import Bar
+
+    with Bar("data compare") as bar:
+        result = run(folder, days, seed, files, sets, progress=bar.to)
+    if json_out:
+        emit("data compare", result, json_out)
+    else:
+        click.echo("\n".join(lines(result)))
+    return 0

@@ -7,33 +7,31 @@ limit is a limit that is not there. Every limit must be written out in some laye
 
 from __future__ import annotations
 
-import math
 import os
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime, time
 from decimal import Decimal
-from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from bot import instruments
+from bot import instruments, scenarios
 from bot.engine.pair import Execution
 from bot.instruments import Catalogue, FutureProduct, PerpProduct, StableProduct
+from bot.layers import Layer, assignment, dotted, environment, from_file, is_struct, keys, leaves, nested, put, written
 from bot.model.errors import ConfigError
 from bot.model.ids import VenueId
 from bot.model.instrument import Kind
 from bot.model.notation import instant_ns
+from bot.sim.budget import Budget
+from bot.sim.scenarios import Scenario
+from bot.sim.wire import Delays
 from risk import limits as risk_limits
 from risk.limits import Limits
 from strategies.convergence_params import ConvergenceParams
 
-ENV_PREFIX = "BOT__"
 PROFILES = ("paper", "backtest", "backtest-daily", "bench", "simulate")
-SCENARIOS = ("story", "calm", "widen", "leg-fail", "exchange-down", "gap")
-SPEED_WATCHED = 300.0
+SPEED_WATCHED = 60.0
 """Market seconds per second of a run someone watches (speed = "auto")."""
 _WRITTEN_OUT = ("limits",)
 """Sections whose every key must be in a file: no code default may stand in."""
@@ -42,7 +40,7 @@ _WRITTEN_OUT = ("limits",)
 class Market(msgspec.Struct, frozen=True, kw_only=True):
     """The pair and the seeded market. start: UTC instant where the warm history ends. speed: a number, "max" or "auto".
 
-    history_days: length of the warm history. quote_interval_s: mean time between quotes of one venue.
+    scenario: a shipped name or a .toml file. history_days: of warm history. quote_interval_s: mean, of one venue.
     """
 
     lead: str
@@ -59,14 +57,6 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     def start_ns(self) -> int:
         """Start of the market, UTC ns."""
         return instant_ns(self.start)
-
-
-class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """One way times of a simulated venue: our request to it, its reply to us, its quotes to us."""
-
-    request_ns: int
-    reply_ns: int
-    feed_ns: int
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,32 +80,30 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a composition root needs, checked. cash: opening money by venue and currency."""
+    """Everything a composition root needs, checked. cash: opening money by venue and currency.
+
+    scenario: content of what market.scenario names. latency, messages: how long a simulated venue's messages are under
+    way, and how many of them it takes.
+    """
 
     market: Market
+    scenario: Scenario
     cash: dict[VenueId, dict[str, Decimal]]
     strategy: ConvergenceParams
     limits: Limits
     execution: Execution
-    latency: dict[VenueId, Latency]
+    latency: dict[VenueId, Delays]
     costs: Costs
     desk: Desk
     futures: dict[str, FutureProduct]
     perps: dict[str, PerpProduct]
     stables: dict[str, StableProduct]
+    messages: dict[VenueId, Budget] = {}
 
     @property
     def catalogue(self) -> Catalogue:
         """The products as one value that builds instruments."""
         return Catalogue(futures=self.futures, perps=self.perps, stables=self.stables)
-
-
-class Layer(msgspec.Struct, frozen=True):
-    """One source of values: its name as printed, and a nested table. text: values are strings still to be read."""
-
-    source: str
-    table: Mapping[str, Any]
-    text: bool = False
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -140,19 +128,20 @@ def load(
     """
     packaged = folder or packaged_folder()
     layers = [_code_defaults()]
-    layers += [_read(packaged / name, "packaged ") for name in ("defaults.toml", "instruments.toml")]
-    layers.append(_read(packaged / f"{profile}.toml", "profile "))
-    layers += [_read(Path(file), "file ") for file in files]
-    layers += _environment(os.environ if environ is None else environ)
-    layers += [_assignment(text) for text in sets]
-    layers += [Layer(name, _nested(key.split("."), value)) for key, (name, value) in (options or {}).items()]
+    layers += [from_file(packaged / name, "packaged ") for name in ("defaults.toml", "instruments.toml")]
+    layers.append(from_file(packaged / f"{profile}.toml", "profile "))
+    layers += [from_file(Path(file), "file ") for file in files]
+    layers += environment(os.environ if environ is None else environ)
+    layers += [assignment(text) for text in sets]
+    layers += [Layer(name, nested(key.split("."), value)) for key, (name, value) in (options or {}).items()]
+    layers.insert(4, scenarios.layer(scenarios.wanted(layers), packaged))
     origins: dict[str, list[tuple[str, Any]]] = {}
     for layer in layers:
-        for key, value in _leaves(Settings, layer.table, "", layer, origins):
+        for key, value in leaves(Settings, layer.table, "", layer, origins):
             origins.setdefault(key, []).append((layer.source, value))
     merged: dict[str, Any] = {}
     for key, given in origins.items():
-        _put(merged, key, given[-1][1])
+        put(merged, key, given[-1][1])
     source = {key: given[-1][0] for key, given in origins.items()}
     settings: Settings = _build(Settings, merged, "", source)
     _check(settings, source)
@@ -168,163 +157,38 @@ def packaged_folder() -> Path:
     raise ConfigError("packaged configuration not found: neither bot/_config nor config/ holds defaults.toml")
 
 
-def _read(path: Path, kind: str) -> Layer:
-    name = kind + (str(path) if kind == "file " else path.name)
-    try:
-        return Layer(name, tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ConfigError(f"{name}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name}: {error}") from error
-
-
-def _environment(environ: Mapping[str, str]) -> list[Layer]:
-    """Return one layer per BOT__ variable, in order of name, so that an error can name it."""
-    return [
-        Layer(f"environment {name}", _nested(name.removeprefix(ENV_PREFIX).split("__"), environ[name]), text=True)
-        for name in sorted(environ)
-        if name.startswith(ENV_PREFIX)
-    ]
-
-
-def _assignment(text: str) -> Layer:
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"--set {text}: expected section.key=value")
-    return Layer("--set", _nested(key.strip().split("."), value.strip()), text=True)
-
-
-def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
-    for key in reversed(path):
-        value = {key: value}
-    assert isinstance(value, dict)
-    return value
-
-
-def _put(table: dict[str, Any], key: str, value: Any) -> None:
-    *path, last = key.split(".")
-    for part in path:
-        table = table.setdefault(part, {})
-    table[last] = value
-
-
 def _code_defaults() -> Layer:
     """Return the defaults that structs carry in code, for the sections that may rely on them."""
     table: dict[str, Any] = {}
     for section, kind in get_type_hints(Settings).items():
-        if _is_struct(kind) and section not in _WRITTEN_OUT:
+        if is_struct(kind) and section not in _WRITTEN_OUT:
             given = {f.name: f.default for f in msgspec.structs.fields(kind) if f.default is not msgspec.NODEFAULT}
             if given:
-                table[section] = {_written(k): v / 1e9 if k.endswith("_ns") else v for k, v in given.items()}
+                table[section] = {written(k): v / 1e9 if k.endswith("_ns") else v for k, v in given.items()}
     return Layer("code default", table)
-
-
-def _is_struct(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-
-
-def _written(field: str) -> str:
-    """Return the key of a field: people write seconds, values hold ns."""
-    return field.removesuffix("_ns") + "_s" if field.endswith("_ns") else field
-
-
-@cache
-def _keys(kind: Any) -> Mapping[str, tuple[str, Any]]:
-    """Return key -> (field, type) of a struct. Kept: reading annotations is most of what loading costs."""
-    hints = get_type_hints(kind)
-    return {_written(f.name): (f.name, hints[f.name]) for f in msgspec.structs.fields(kind)}
-
-
-def _leaves(
-    kind: Any, value: Any, prefix: str, layer: Layer, known: Mapping[str, Any]
-) -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value) of a layer's table, refusing keys that the type does not have."""
-    if not _is_struct(kind) and get_origin(kind) is not dict:
-        yield prefix, _leaf(kind, value, prefix, layer)
-        return
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{prefix or 'configuration'}: is a section, not a value, in {layer.source}")
-    for key, inner in value.items():
-        if _is_struct(kind):
-            keys = _keys(kind)
-            name = _match(key, keys, layer.text)
-            if name is None:
-                raise ConfigError(f"unknown key {_dotted(prefix, key)} in {layer.source}")
-            field, inner_kind = keys[name]
-            inner_kind = float if field.endswith("_ns") else inner_kind
-        else:
-            inner_kind = get_args(kind)[1]
-            here = {k[len(prefix) + 1 :].split(".")[0] for k in known if k.startswith(prefix + ".")}
-            name = _match(key, here, layer.text)
-            if name is None:
-                if layer.text:
-                    raise ConfigError(f"unknown key {_dotted(prefix, key)} in {layer.source}")
-                name = key
-        if "." in name:
-            raise ConfigError(f"key {_dotted(prefix, name)!r} in {layer.source}: a name must not contain a dot")
-        yield from _leaves(inner_kind, inner, _dotted(prefix, name), layer, known)
-
-
-def _dotted(prefix: str, key: str) -> str:
-    return f"{prefix}.{key}" if prefix else key
-
-
-def _match(key: str, keys: Any, text: bool) -> str | None:
-    """Return the known key that `key` means; environment variables are upper case, so case is no matter there."""
-    if key in keys:
-        return key
-    if text:
-        return next((k for k in keys if k.lower() == key.lower()), None)
-    return None
-
-
-def _leaf(kind: Any, value: Any, key: str, layer: Layer) -> Any:
-    """Return one value as its type wants it, still as written (seconds); refuse what is not finite or of another type."""
-    if layer.text and isinstance(value, str):
-        value = _parse(value, kind)
-    if isinstance(value, datetime | date | time):
-        value = value.isoformat().replace("+00:00", "Z")
-    try:
-        converted = msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{key}: {error} (got {value!r}) in {layer.source}") from error
-    if isinstance(converted, float | Decimal) and not math.isfinite(converted):
-        raise ConfigError(f"{key}: {converted} is not a finite number, in {layer.source}")
-    return converted
-
-
-def _parse(text: str, kind: Any) -> Any:
-    """Read a text value as TOML would, or keep it as it is for a string or a decimal."""
-    if kind is str or kind is Decimal:
-        return text
-    try:
-        value = tomllib.loads(f"x = {text}")["x"]
-    except tomllib.TOMLDecodeError:
-        return text
-    return text if isinstance(value, datetime | date | time) else value
 
 
 def _build(kind: Any, value: Any, prefix: str, source: Mapping[str, str]) -> Any:
     """Build structs from merged values, naming a key that no layer gave."""
     if get_origin(kind) is dict:
-        return {k: _build(get_args(kind)[1], v, _dotted(prefix, k), source) for k, v in value.items()}
-    if not _is_struct(kind):
+        return {k: _build(get_args(kind)[1], v, dotted(prefix, k), source) for k, v in value.items()}
+    if not is_struct(kind):
         return value
     given: dict[str, Any] = {}
     required = {f.name: f.default is msgspec.NODEFAULT for f in msgspec.structs.fields(kind)}
-    for key, (field, inner) in _keys(kind).items():
+    for key, (field, inner) in keys(kind).items():
         if key in value:
-            built = _build(inner, value[key], _dotted(prefix, key), source)
+            built = _build(inner, value[key], dotted(prefix, key), source)
             given[field] = round(built * 1e9) if field.endswith("_ns") else built
         elif get_origin(inner) is dict:
             given[field] = {}
         elif required[field] or prefix in _WRITTEN_OUT:
-            raise ConfigError(f"{_dotted(prefix, key)} is missing: no layer gives it")
+            raise ConfigError(f"{dotted(prefix, key)} is missing: no layer gives it")
     try:
         return kind(**given)
     except ValueError as error:
         named, colon, _ = str(error).partition(":")
-        key = _dotted(prefix, named)
+        key = dotted(prefix, named)
         text = f"{prefix}.{error} in {source.get(key, 'the defaults')}" if colon else f"{prefix}: {error}"
         raise ConfigError(text) from error
 
@@ -341,6 +205,7 @@ def _check(s: Settings, source: Mapping[str, str]) -> None:
             raise ConfigError(f"{key}: {wrong} in {source.get(key, 'the defaults')}")
     instruments.check(s.catalogue)
     _check_pair(s, source)
+    scenarios.check(s.scenario, s.catalogue.named(s.market.lead), s.catalogue.named(s.market.hedge), source)
 
 
 def _check_pair(s: Settings, source: Mapping[str, str]) -> None:
@@ -364,19 +229,23 @@ def _faults(s: Settings) -> Iterator[tuple[str, str]]:
     """Yield (key, what is wrong or "") of everything that a type cannot say."""
     m, x, limits = s.market, s.execution, s.limits
     yield "market.start", _reads(instant_ns, m.start)
-    yield "market.scenario", "" if m.scenario in SCENARIOS else f"{m.scenario!r} is not one of {', '.join(SCENARIOS)}"
     yield "market.seed", "" if m.seed >= 0 else f"{m.seed} must be >= 0"
     yield "market.history_days", _over_zero(m.history_days)
     yield "market.quote_interval_s", _over_zero(m.quote_interval_s)
     yield "market.speed", "" if m.speed in ("max", "auto") else _over_zero(m.speed)
     for name, value in zip(x.__struct_fields__, msgspec.structs.astuple(x), strict=True):
-        yield f"execution.{_written(name)}", _over_zero(value / 1e9 if name.endswith("_ns") else value)
+        yield f"execution.{written(name)}", _over_zero(value / 1e9 if name.endswith("_ns") else value)
     yield "execution.clip_lots", "" if x.clip_lots <= limits.clip_lots_max else "above limits.clip_lots_max"
     yield "execution.clip_depth_share", "" if x.clip_depth_share <= limits.clip_depth_share else "above limits.clip_depth_share"
     yield "execution.collar_bp", "" if x.collar_bp <= limits.collar_bp else "above limits.collar_bp: every hedge would be refused"
     for venue, latency in s.latency.items():
         for name, value in zip(latency.__struct_fields__, msgspec.structs.astuple(latency), strict=True):
-            yield f"latency.{venue}.{_written(name)}", "" if value >= 0 else "must be >= 0"
+            yield f"latency.{venue}.{written(name)}", "" if value >= 0 else "must be >= 0"
+        yield f"latency.{venue}.tail_share", "" if latency.tail_share <= 1.0 else f"{latency.tail_share} must be <= 1"
+        yield f"latency.{venue}.tail_multiple", "" if latency.tail_multiple >= 1.0 else f"{latency.tail_multiple} must be >= 1"
+    for venue, budget in s.messages.items():
+        for name, value in zip(budget.__struct_fields__, msgspec.structs.astuple(budget), strict=True):
+            yield f"messages.{venue}.{name}", "" if value >= 0 else "must be >= 0"
     for venue, purse in s.cash.items():
         for currency, amount in purse.items():
             yield f"cash.{venue}.{currency}", _over_zero(amount)

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
+from bot.crash import Point, crash_point
 from bot.engine.fold import apply, repeats
 from bot.engine.obligations import Obligations, decode, encode
 from bot.engine.step import NOTHING, Engine, Step
 from bot.model import event as ev
-from bot.model.command import Cancel, Command, Submit
+from bot.model.command import Cancel, Command, QueryOrder, QueryVenue, Submit
 from bot.model.errors import JournalError
 from bot.model.ids import InstrumentId, VenueId
 from bot.model.instrument import Instrument
@@ -44,6 +45,7 @@ def recover(journal: StoredJournal, terms: dict[InstrumentId, Instrument], fresh
     seq, ob = (found[0], decode(found[1])) if found is not None else (0, fresh)
     for _, _, event in journal.read(seq + 1):
         apply(ob, terms, event)
+    crash_point("recovery.after_fold")
     return ob
 
 
@@ -59,6 +61,25 @@ class Observer(Protocol):
 
 CHECKPOINT_STEPS = 2_000
 """Journalled steps between two checkpoints: a recovery folds at most this tail (about 0.1 s)."""
+
+_AROUND: dict[type, tuple[Point, Point]] = {
+    ev.OrderAccepted: ("ack.before_fold", "ack.after_commit"),
+    ev.OrderFilled: ("fill.before_fold", "fill.after_commit"),
+    ev.OrderEnded: ("end.before_fold", "end.after_commit"),
+    ev.FundingPaid: ("booking.before_fold", "booking.after_commit"),
+    ev.CashBooked: ("booking.before_fold", "booking.after_commit"),
+    ev.VenueSnapshot: ("snapshot.before_fold", "snapshot.after_commit"),
+    ev.Timer: ("timer.before_step", "timer.after_commit"),
+    ev.KillSet: ("kill.before_fold", "kill.after_commit"),
+}
+"""Crash points before an event is folded and after it is durable."""
+_SENDING: dict[type, tuple[Point, Point]] = {
+    Submit: ("send.before", "send.after"),
+    Cancel: ("cancel.before", "cancel.after"),
+    QueryOrder: ("query.before", "query.after"),
+    QueryVenue: ("query.before", "query.after"),
+}
+"""Crash points around the handing over of a command."""
 
 _OPENINGS_STOP = ev.LEVEL_RANK[ev.KillLevel.PAUSE]
 
@@ -95,14 +116,18 @@ class Runtime:
         """Begin or recover a run: fold its first event, then connect every venue."""
         self.latch = first.kill_level
         self._take(first)
+        crash_point("recovery.after_start")
         for venue in self.venues.values():
             venue.start(self.emit)
+        crash_point("recovery.before_query")
         self.pump()
 
     def stop(self) -> None:
         """Disconnect every venue."""
+        crash_point("stop.before")
         for venue in self.venues.values():
             venue.stop()
+        crash_point("stop.after")
 
     def drive(self, source: Iterator[Any], until_ns: int) -> bool:
         """Run the market and everything it causes up to `until_ns`, exclusive; return whether the source has more.
@@ -200,6 +225,7 @@ class Runtime:
 
     def _timer(self, ts: int) -> None:
         """Pass one timer event through step."""
+        crash_point("timer.before_step")
         self.seq += 1
         event = ev.Timer(ts)
         if self.tape is not None:
@@ -216,9 +242,13 @@ class Runtime:
         """
         if repeats(self.engine.ob, event):
             return
+        points = _AROUND.get(type(event))
+        if points is not None:
+            crash_point(points[0])
         self.seq += 1
         if isinstance(event, ev.KillSet):
-            self.latch = event.level
+            lifted = event.level is ev.KillLevel.NONE
+            self.latch = event.level if lifted else max(self.latch, event.level, key=ev.LEVEL_RANK.__getitem__)
         observation = type(event) in ev.OBSERVATIONS
         if observation and self.tape is not None:
             self.tape.record(self.seq, event)  # type: ignore[arg-type]
@@ -235,6 +265,8 @@ class Runtime:
             self.journal.append(self.seq, (event, *out.events))
         except JournalError as error:
             commands = self._without_journal(event, out, str(error))
+        else:
+            self._committed(event, out)
         for command in commands:
             self._dispatch(command)
         if self._observer is not None:
@@ -242,6 +274,14 @@ class Runtime:
         self._uncheckpointed += 1
         if self._uncheckpointed >= CHECKPOINT_STEPS:
             self.checkpoint()
+
+    def _committed(self, event: ev.Event, out: Step) -> None:
+        """Pass the points behind a commit, before its commands leave."""
+        points = _AROUND.get(type(event))
+        if points is not None:
+            crash_point(points[1])
+        if self.engine.ob.ready and any(type(e) is ev.ReadySet for e in out.events):
+            crash_point("ready.after_commit")
 
     def checkpoint(self) -> None:
         """Keep the state so that a recovery need not fold the whole journal; a refusal only makes that longer."""
@@ -279,8 +319,11 @@ class Runtime:
             venue = command.order.venue
         else:
             venue = command.venue
+        before, after = _SENDING[type(command)]
         self.dispatched += 1
+        crash_point(before)
         self.venues[venue].send(command, now)
+        crash_point(after)
 
 
 def _as_seen(event: Any) -> Any:

@@ -342,6 +342,7 @@ def buffers(engine: Engine) -> dict[str, float]:
                     value = abs(position.qty_f) * float(terms.unit) * (1.0 if terms.inverse else price)
                     required = maintenance_margin(terms, value)
                     maintenance += required / price if terms.inverse and price > 0.0 else required
+            maintenance *= engine.desk.margin_multiple.get(silo.venue, 1.0)
             share = (equity - maintenance) / equity if equity > 0.0 else -1.0
             if isfinite(share):
                 found[silo.venue] = min(share, found.get(silo.venue, share))

@@ -43,6 +43,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     funding_shock_stamps: int = 2
     margin_buffer_share: float = 0.05
     margin_hike_multiple: float = 1.25
+    margin_warn_share: float = 0.5
     stable_shock_share: float = 0.05
     # funding cost
     funding_rate_hour_max: float = 0.0005

@@ -7,6 +7,7 @@ the venue's cap until cash arrives, a margin-rate hike at the broker, and the st
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 
 import msgspec
 
@@ -14,6 +15,9 @@ from bot.model.instrument import Instrument, initial_margin, maintenance_margin
 from risk.limits import Limits
 from risk.request import Exposure, LegState, Opening, SiloState, coins_of, equity_in_quote, net_after, value_of
 from risk.verdict import Refusal, Rule
+
+EASED = 0.9
+"""A warning stands until the strain is below this part of the limit that it broke."""
 
 
 class Need(msgspec.Struct, frozen=True):
@@ -101,7 +105,7 @@ def initial(x: Opening, limits: Limits) -> Refusal | None:
     for silo, leg in ((x.lead_silo, x.lead), (x.hedge_silo, x.hedge)):
         contracts = abs(net_after(x, leg))
         price = 1.0 if leg.terms.inverse else leg.ask
-        need = initial_margin(leg.terms, contracts * float(leg.terms.unit) * price) + silo.other_initial
+        need = initial_margin(leg.terms, contracts * float(leg.terms.unit) * price) * silo.margin_multiple + silo.other_initial
         equity = equity_in_quote(silo, leg)
         if not need <= equity:
             return Refusal(Rule.MARGIN_INITIAL, need, equity)
@@ -109,28 +113,61 @@ def initial(x: Opening, limits: Limits) -> Refusal | None:
 
 
 def stress(x: Opening, limits: Limits) -> Refusal | None:
-    """Refuse when either silo would not survive every shock with its buffer, alone. Observed and limit: its currency.
+    """Refuse when either silo would not survive every shock with its buffer, alone. Observed and limit: its currency."""
+    for strain in _strains(x, net_after(x, x.lead), net_after(x, x.hedge), x.intent.excess_bp, limits):
+        if not strain.need <= strain.free:
+            return Refusal(Rule.MARGIN_STRESS, strain.need, strain.free)
+    return None
+
+
+class Strain(msgspec.Struct, frozen=True):
+    """What every shock would take from one silo at once (need), and what it has for them (free), both in `currency`."""
+
+    venue: str
+    currency: str
+    need: float
+    free: float
+    in_usd: float
+
+    @property
+    def share(self) -> float:
+        """Return need over free: at 1 the silo just survives every shock with its buffer."""
+        return self.need / self.free if self.free > 0.0 else inf
+
+
+def strains(x: Exposure, limits: Limits) -> tuple[Strain, ...]:
+    """Return how strained each silo of an open pair is by what the venue holds of its legs, the lead's first."""
+    return tuple(_strains(x, x.lead.net_qty, x.hedge.net_qty, x.entry_excess_bp, limits))
+
+
+def low(strain: Strain, warned: bool, limits: Limits) -> bool:
+    """Return whether a silo deserves a warning. One that has been given stands until the strain has clearly eased."""
+    return strain.share > limits.margin_warn_share * (EASED if warned else 1.0)
+
+
+def warn_room_usd(strain: Strain, limits: Limits) -> float:
+    """Return the adverse move in USD before which an unstrained silo cannot become `low` (>= 0).
+
+    A move costs the silo its loss and raises the need with the notional: by less than twice the move, at any multiple
+    of margin rates below 3.
+    """
+    return max(0.0, limits.margin_warn_share * strain.free - strain.need) * strain.in_usd * 0.4
+
+
+def _strains(x: Opening | Exposure, lead_qty: float, hedge_qty: float, excess_bp: float, limits: Limits) -> Iterator[Strain]:
+    """Yield the strain of each silo that holds the given signed contracts, at the worse price of the stablecoin.
 
     Widening is a move from where the premium stands now. The stablecoin's fall raises the perp's quote, which hurts a
     short alone, so both prices of it are tried.
     """
-    for silo, leg, need in _needs(x, limits):
-        others = silo.other_maintenance / silo.usd if leg.terms.inverse else silo.other_maintenance
-        if not need.total <= silo.equity - others:
-            return Refusal(Rule.MARGIN_STRESS, need.total, silo.equity - others)
-    return None
-
-
-def _needs(x: Opening, limits: Limits) -> Iterator[tuple[SiloState, LegState, Need]]:
-    """Yield what each silo needs for its venue net after the opening, at the worse price of the stablecoin."""
     stable = x.stable.usd
     lead_mid, perp_usd = 0.5 * (x.lead.bid + x.lead.ask), x.hedge.mark * stable
-    move = widening_usd(x.intent.excess_bp, x.index_usd, limits)
-    lead, perp = coins_of(x.lead, net_after(x, x.lead)), coins_of(x.hedge, net_after(x, x.hedge))
+    move = widening_usd(excess_bp, x.index_usd, limits)
+    lead, perp = coins_of(x.lead, lead_qty), coins_of(x.hedge, hedge_qty)
     if lead:
         sign = 1.0 if lead > 0.0 else -1.0
         level = sign * (perp_usd - lead_mid) + move
-        yield x.lead_silo, x.lead, lead_need(x.lead.terms, lead, lead_mid, perp_usd, level, limits)
+        yield _strain(x.lead_silo, x.lead, lead_need(x.lead.terms, lead, lead_mid, perp_usd, level, limits))
     if perp:
         sign = 1.0 if perp < 0.0 else -1.0
         level = sign * (perp_usd - lead_mid) + move
@@ -139,7 +176,13 @@ def _needs(x: Opening, limits: Limits) -> Iterator[tuple[SiloState, LegState, Ne
             perp_need(x.hedge.terms, perp, lead_mid / usd, x.hedge.mark, level / usd, limits, x.hedge.funding_cap)
             for usd in ((stable,) if pegged else (stable, stable * (1.0 - limits.stable_shock_share)))
         )
-        yield x.hedge_silo, x.hedge, max(worst, key=lambda need: need.total)
+        yield max((_strain(x.hedge_silo, x.hedge, need) for need in worst), key=lambda strain: strain.need)
+
+
+def _strain(silo: SiloState, leg: LegState, need: Need) -> Strain:
+    others = silo.other_maintenance / silo.usd if leg.terms.inverse else silo.other_maintenance
+    asked = need.total + (silo.margin_multiple - 1.0) * need.maintenance
+    return Strain(silo.venue, silo.currency, asked, silo.equity - others, silo.usd)
 
 
 def breach(x: Exposure, limits: Limits) -> Refusal | None:
@@ -155,7 +198,7 @@ def breach(x: Exposure, limits: Limits) -> Refusal | None:
 def _floor(silo: SiloState, leg: LegState, limits: Limits) -> float:
     """Return maintenance plus buffer of everything a silo holds, in the quote currency of `leg`; 0 when nothing is held."""
     value = abs(value_of(leg, leg.net_qty))
-    own = maintenance_margin(leg.terms, value) if value > 0.0 else 0.0
+    own = maintenance_margin(leg.terms, value) * silo.margin_multiple if value > 0.0 else 0.0
     return own + silo.other_maintenance + limits.margin_buffer_share * (value + silo.other_notional)
 
 

@@ -49,13 +49,15 @@ class LegState(msgspec.Struct, frozen=True, kw_only=True):
 class SiloState(msgspec.Struct, frozen=True, kw_only=True):
     """Money at one venue alone. equity: currency units incl. unrealised at mark. usd: USD per unit of currency.
 
-    other_*: of positions there that are not on the opening's instrument, in the quote currency of the leg.
+    margin_multiple: what the venue asks for over the listed rates (>= 1).
+    other_*: of positions there that are not on the opening's instrument, in the quote currency of the leg, at that multiple.
     """
 
     venue: str
     currency: str
     equity: float
     usd: float
+    margin_multiple: float = 1.0
     other_notional: float = 0.0
     other_initial: float = 0.0
     other_maintenance: float = 0.0

@@ -235,7 +235,7 @@ def enter(memory: Memory, view: View, direction: int, found: Weighed) -> PairInt
     return PairIntent(
         pair=view.pair,
         target_lead=Decimal(direction * found.lots),
-        reason=f"z {memory.z:+.2f}, edge {edge_bp:.1f} bp, funding {found.funding_bp:+.1f} bp in {days:.1f} d",
+        reason=f"z {memory.z:+.2f}, edge {edge_bp:.1f} bp = {made_of(found)}, {days:.1f} d",
         z=memory.z,
         excess_bp=memory.excess_bp,
         edge_bp=edge_bp,
@@ -247,6 +247,14 @@ def enter(memory: Memory, view: View, direction: int, found: Weighed) -> PairInt
         min_premium_bp=found.min_premium_bp,
         passive=memory.params.passive,
     )
+
+
+def made_of(found: Weighed) -> str:
+    """Return what an edge consists of, in bp of index: premium given back, funding, fees, and everything else that costs."""
+    edge = found.edge
+    bp = edge.edge_bp / edge.edge_usd if edge.edge_usd else 0.0
+    fees, other = edge.fees * bp, (edge.financing + edge.haircut + edge.slippage) * bp
+    return f"{edge.edge_bp - found.funding_bp + fees + other:.1f} premium {found.funding_bp:+.1f} funding -{fees:.1f} fees -{other:.1f} other"
 
 
 def frozen(memory: Memory, view: View) -> Yardstick:

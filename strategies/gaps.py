@@ -32,11 +32,16 @@ ALL_WEEK_NS = chicago_ns(ALL_WEEK_DAY, REGULAR_CLOSE)
 """End of the five-day week, 2026-05-29 21:00Z (CME rule filing 26-114): what opens later belongs to another regime."""
 
 
+NEAR_NS = 3_600_000_000_000
+"""A last trade longer before its closure, or a first one longer after it, is not the price at the closure."""
+
+
 class CloseKind(StrEnum):
-    """What the prior close is."""
+    """What the prior close is. LAST_MID: of the last quote before the closure, for whoever sees quotes and no trades."""
 
     LAST_TRADE = "last_trade"
     SETTLEMENT = "settlement"
+    LAST_MID = "last_mid"
 
 
 class Regime(StrEnum):
@@ -108,6 +113,19 @@ def closures(code: str, from_ns: int, to_ns: int) -> list[Closure]:
             found.append(Closure(x.from_ns, x.to_ns, x.reason))
             longest = length
     return found
+
+
+def between(code: str, close_ns: int, open_ns: int, *, near_ns: int | None = None) -> tuple[str, str]:
+    """Return (reason of the one closure between a close and an open, "") or ("", why no gap is looked for there).
+
+    near_ns: how far from the closure both may lie, None for any distance. Raises ValueError for an unknown product.
+    """
+    shut = closures(code, close_ns, open_ns)
+    if len(shut) != 1:
+        return "", "session missing between" if shut else "no closure between"
+    if near_ns is not None and (shut[0].from_ns - close_ns > near_ns or open_ns - shut[0].to_ns > near_ns):
+        return "", "no trade near the closure"
+    return shut[0].reason, ""
 
 
 def regime_of(code: str, open_ns: int) -> Regime:

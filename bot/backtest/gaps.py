@@ -18,43 +18,20 @@ import msgspec
 
 from bot.backtest.contracts import Contracts, chicago_date, split_contracts
 from bot.backtest.data_check import product_of
-from bot.backtest.formats import DAY_NS, HOUR_NS, SECOND_NS, Bar, InputError, Series, SeriesKind, read_cme
+from bot.backtest.formats import DAY_NS, SECOND_NS, Bar, InputError, Series, SeriesKind, read_cme
 from bot.market.calendar import END_NS, START_NS, CmeCalendar, State
 from bot.market.holidays import chicago_ns
 from bot.market.products import product
 from bot.market.settlement import REGULAR_CLOSE, settlement_date, settlement_ns
 from bot.model.notation import iso
+from strategies.gap_rows import GapRow, row
 from strategies.gap_stats import AGES, FillRow, Judged, Shape, fill_rows, shape, walk_fills
-from strategies.gaps import CloseKind, Followed, Gap, GapParams, History, Regime, Register, Session, closures, detect, regime_of
+from strategies.gaps import NEAR_NS, CloseKind, Followed, Gap, GapParams, History, Regime, Register, Session, between, detect, regime_of
 
 HORIZON = 4
 """Further sessions in which a fill counts: with the opening one five, about a week."""
 PATHS = 100
-NEAR_NS = HOUR_NS
-"""A last trade longer before its closure, or a first one longer after it, is not the price at the closure."""
 _EPOCH = date(1970, 1, 1)
-
-
-class GapRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One gap. gap_bps: size in bp of the prior close, without sign; direction: "up" or "down".
-
-    kind: None while history is too short, and for a roll. filled_*_at: when the prior close was touched and when the
-    prior session's range was entered, at the end of the bar that did it. age_days: from the open to the fill of the
-    close, else to the last row of its contract; None for a roll, which is not followed.
-    """
-
-    prior_close_at: str
-    open_at: str
-    prior_close: float
-    open: float
-    gap_bps: float
-    direction: str
-    kind: str | None
-    regime: str
-    is_roll: bool
-    filled_close_at: str | None
-    filled_range_at: str | None
-    age_days: float | None
 
 
 class OpenGap(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,22 +114,11 @@ def run(
     listed = [f for f in found if abs(f.gap.bp) >= params.floor_bp]
     still = [f for f in found if f.gap.significant and f.last == len(steps) - 1 and f.followed is not None and f.followed.filled_close_ns is None]
     return GapsResult(
-        gaps=[row(f) for f in listed], product=code, close=close, market_from=iso(steps[0].session.open_ns), market_to=iso(steps[-1].bars[-1].end_ns),
+        gaps=[row(f.gap, f.followed) for f in listed], product=code, close=close,
+        market_from=iso(steps[0].session.open_ns), market_to=iso(steps[-1].bars[-1].end_ns),
         floor_bp=params.floor_bp, atr_multiple=params.atr_multiple, sessions=len(steps), significant=[iso(f.gap.open_ns) for f in found if f.gap.significant],
         skipped=dict(sorted(skipped.items())), open_gaps=[open_gap(f.followed) for f in still if f.followed is not None], statistics=statistics,
         horizon_sessions=HORIZON + 1, benchmark=f"{PATHS} driftless walks a gap, drawn from its regime's sessions", seed=seed,
-    )  # fmt: skip
-
-
-def row(found: Found) -> GapRow:
-    """Return one gap as it is printed."""
-    gap, f = found.gap, found.followed
-    return GapRow(
-        prior_close_at=iso(gap.prior_close_ns), open_at=iso(gap.open_ns), prior_close=gap.prior_close, open=gap.open, gap_bps=abs(gap.bp),
-        direction="up" if gap.sign > 0 else "down", kind=gap.kind, regime=gap.regime, is_roll=gap.is_roll,
-        filled_close_at=None if f is None or f.filled_close_ns is None else iso(f.filled_close_ns),
-        filled_range_at=None if f is None or f.filled_range_ns is None else iso(f.filled_range_ns),
-        age_days=None if f is None else f.age_days,
     )  # fmt: skip
 
 
@@ -213,12 +179,7 @@ def _daily(series: Series, code: str, contracts: Contracts | None, skipped: Coun
 
 def _between(code: str, until_ns: int | None, open_ns: int) -> tuple[str, str]:
     """Return (reason of the one closure between, "") or ("", why there is no such one)."""
-    if until_ns is None:
-        return "", "first session or row before unknown"
-    shut = closures(code, until_ns, open_ns)
-    if len(shut) == 1:
-        return shut[0].reason, ""
-    return "", "session missing between" if shut else "no closure between"
+    return ("", "first session or row before unknown") if until_ns is None else between(code, until_ns, open_ns)
 
 
 def _minute(series: Series, code: str, contracts: Contracts | None, close: CloseKind, skipped: Counter[str]) -> Iterator[Step]:
@@ -253,13 +214,7 @@ def _join(code: str, before: _Stretch | None, after: _Stretch) -> tuple[str, str
         return "", "a day whose contract cannot be told lies between"
     if before.after_doubt:
         return "", "prior session not whole: a day whose contract cannot be told"
-    reason, skip = _between(code, end_ns, start_ns)
-    if skip:
-        return reason, skip
-    shut = closures(code, end_ns, start_ns)[0]
-    if shut.from_ns - end_ns > NEAR_NS or start_ns - shut.to_ns > NEAR_NS:
-        return "", "no trade near the closure"
-    return reason, ""
+    return between(code, end_ns, start_ns, near_ns=NEAR_NS)
 
 
 def _stretches(

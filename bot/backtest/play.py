@@ -147,12 +147,7 @@ class _Contract:
 
     def _obligations(self, pair: PairTerms) -> Obligations:
         """Return a record without positions that remembers what belongs to the account and not to a contract."""
-        ob = fresh(self.number, MODE, (pair,), self.venues)
-        if self.last is not None:
-            before = self.last.engine.ob
-            ob.next_order, ob.edge_gaps_bp = before.next_order, list(before.edge_gaps_bp)
-            ob.trade_date, ob.day_start_usd, ob.peak_usd = before.trade_date, before.day_start_usd, before.peak_usd
-        return ob
+        return remembering(fresh(self.number, MODE, (pair,), self.venues), self.last.engine.ob if self.last is not None else None)
 
     def run(self) -> None:
         """Drive the contract from its first instant until it has gone."""
@@ -177,14 +172,27 @@ class _Contract:
         )
 
     def left(self) -> Purse:
-        """Return the cash the next desk begins with; a position the data left open is settled at its mid."""
-        purse: Purse = {}
-        for venue, silo in self.engine.ob.silos.items():
-            purse[venue] = dict(silo.cash)
-            if any(position.qty for position in silo.positions.values()):
-                for currency in silo.cash:
-                    purse[venue][currency] = to_decimal(assess.silo_equity(silo, self.engine.desk, currency, at_mid=True)).quantize(CENT)
-        return purse
+        """Return the cash the next desk begins with."""
+        return purse_of(self.engine.ob, self.engine.desk)
+
+
+def remembering(ob: Obligations, before: Obligations | None) -> Obligations:
+    """Return a record without positions, with what belongs to the account and not to a contract taken over from the one before."""
+    if before is not None:
+        ob.next_order, ob.edge_gaps_bp = before.next_order, list(before.edge_gaps_bp)
+        ob.trade_date, ob.day_start_usd, ob.peak_usd = before.trade_date, before.day_start_usd, before.peak_usd
+    return ob
+
+
+def purse_of(ob: Obligations, desk: assess.Desk) -> Purse:
+    """Return the cash of every venue; a position the data left open is settled at its mid."""
+    purse: Purse = {}
+    for venue, silo in ob.silos.items():
+        purse[venue] = dict(silo.cash)
+        if any(position.qty for position in silo.positions.values()):
+            for currency in silo.cash:
+                purse[venue][currency] = to_decimal(assess.silo_equity(silo, desk, currency, at_mid=True)).quantize(CENT)
+    return purse
 
 
 def tuned(p: ConvergenceParams, found: Track, lead: Instrument, costs: Costs, perp_bar_s: float) -> ConvergenceParams:

@@ -1,10 +1,11 @@
-"""Tries every combination of a grid on one backtest, through the real engine, and says what a choice among them is worth.
+"""Tries every combination of a grid on one backtest and says what a choice among them is worth.
 
-Each trial is one whole pass at the configured costs, as `backtest` plays it first: same files, engine, gate, venues, and
+Through the real engine each trial is one whole pass at the configured costs, as `backtest` plays it first: same files, engine, gate, venues, and
 the same journal hash for the same parameters. Trials run in two processes that read the files themselves (spawned, so
 that nothing of the parent is shared); rows come in the grid's order whatever finishes first. A trial's parameters do not
 change on the way, so its trades of a part of the period are what a run over that part would see with its history warm:
-the walk-forward chooses among them without playing anything again.
+the walk-forward chooses among them without playing anything again. The screen (bot.backtest.screen) makes the same trades
+tens of times as fast in this process, and writes no journal.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ from bot.backtest.grid import Grid
 from bot.backtest.play import Played, Study, play
 from bot.backtest.result import case_of, totals
 from bot.backtest.run import Inputs, check, prepare, profile_of, read
-from bot.backtest.sweep_stats import Deal, Fold, Part, deflated, drawdown, expected_best, part, sharpe, walk
+from bot.backtest.screen import Screen
+from bot.backtest.sweep_stats import Deal, Fold, Outcome, Part, deflated, drawdown, expected_best, part, sharpe, walk
 from bot.config import Settings
 from bot.model.errors import DataError
 from bot.model.event import NEVER
 from bot.model.notation import instant_ns, iso
+from strategies.convergence_params import ConvergenceParams
 
 WORKERS = 2
 SPLIT = 0.6
@@ -39,23 +42,11 @@ SPLIT = 0.6
 FOLDS = 4
 """Parts of the walk-forward, by number of signals: the first is only trained on."""
 POLL_S = 0.2
+FULL, SCREEN = "full", "screen"
 
 Progress = Callable[[float], None]
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker sends back of one trial. USD; violations: checks of the record that failed."""
-
-    deals: list[Deal]
-    open_at_end: int
-    pnl_usd: float
-    fees_usd: float
-    funding_usd: float
-    max_drawdown_usd: float
-    refusals: dict[str, int]
-    signals_over_hurdle: int
-    violations: int
-    journal_sha256: str
+Work = tuple[Inputs, str, Path, tuple[Path, ...], tuple[str, ...]]
+"""What a worker needs to prepare itself: inputs, profile, grid file, configuration files, --set texts."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +55,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     max_drawdown_usd: largest fall of what the trades made, open ones at mid, seen at the start of each trade date. sharpe_per_trade:
     mean over deviation of the trades' bp; deflated_sharpe: probability that it is better than the best of as many
     worthless trials. in_sample, out_of_sample: trades decided and over before the split, and decided after it.
+    journal_sha256: None from the screen, which writes none.
     """
 
     params: dict[str, Any]
@@ -81,7 +73,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     out_of_sample: Part
     signals_over_hurdle: int
     invariant_violations: int
-    journal_sha256: str
+    journal_sha256: str | None
 
 
 class SweepResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,31 +97,33 @@ class SweepResult(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(
     grid: Grid, inputs: Inputs, layers: Sequence[Path] = (), sets: Sequence[str] = (), *, stopped: Callable[[], bool] = lambda: False,
-    progress: Progress | None = None, workers: int = WORKERS,
+    progress: Progress | None = None, workers: int = WORKERS, engine: str = FULL,
 ) -> SweepResult:  # fmt: skip
     """Play the grid. Raises ConfigError naming the key, InputError, OSError; nothing is played if any combination is wrong.
 
-    stopped: asked between trials; once true the running trials end and the result holds the rows so far.
+    engine: FULL or SCREEN. stopped: asked between trials; once true the running trials end and the result holds the rows so far.
     """
     began = time.monotonic()
     check(inputs)
     files = read(inputs)
     profile = profile_of(files.cme.kind)
     trials = grid.trials()
+    work = (inputs, profile, grid.path, tuple(layers), tuple(sets))
+    base = config.load(profile, files=layers, sets=sets).settings
+    of_trial = []
     for params in trials:
         if stopped():
             raise DataError("stopped before the first trial was over")
-        _settings(profile, grid.path, params, layers, sets)
-    base = config.load(profile, files=layers, sets=sets).settings
+        of_trial.append(_settings(base, work, params))
     study, _ = prepare(inputs, files, base)
     del files
     bounds = bounds_of([s.signal_ns for s in study.samples], [n / FOLDS for n in range(FOLDS + 1)])
     split_ns = bounds_of([s.signal_ns for s in study.samples], [SPLIT])[0]
-    work = (inputs, profile, grid.path, tuple(layers), tuple(sets))
-    outcomes = list(_pool(trials, work, stopped, progress, workers))
+    played = _screened(study, of_trial, stopped, progress) if engine == SCREEN else _pool(trials, work, stopped, progress, workers)
+    outcomes = list(played)
     if not outcomes:
         raise DataError("stopped before the first trial was over")
-    return _result(grid, inputs, profile, trials, outcomes, bounds, split_ns, time.monotonic() - began)
+    return _result(grid, inputs, profile, engine, trials, outcomes, bounds, split_ns, time.monotonic() - began)
 
 
 def bounds_of(signals: Sequence[int], shares: Sequence[float]) -> list[int]:
@@ -137,15 +131,29 @@ def bounds_of(signals: Sequence[int], shares: Sequence[float]) -> list[int]:
     return [signals[int(share * len(signals))] if share < 1.0 else signals[-1] + SECOND_NS for share in shares]
 
 
-def _settings(profile: str, grid: Path, params: Mapping[str, Any], layers: Sequence[Path], sets: Sequence[str]) -> Settings:
-    """Return the settings of one trial; what is wrong with it names the grid as its source."""
-    return config.load(profile, files=layers, sets=sets, options={key: (f"grid {grid.name}", value) for key, value in params.items()}).settings
+def _settings(base: Settings, work: Work, params: Mapping[str, Any]) -> Settings:
+    """Return the settings of one trial. Raises ConfigError: what is wrong with it names the grid as its source."""
+    table = msgspec.structs.asdict(base.strategy) | {key.removeprefix("strategy."): value for key, value in params.items()}
+    try:
+        return msgspec.structs.replace(base, strategy=msgspec.convert(table, ConvergenceParams))
+    except msgspec.ValidationError:  # loading it the slow way says what is wrong, and where it comes from
+        _, profile, grid, layers, sets = work
+        options = {key: (f"grid {grid.name}", value) for key, value in params.items()}
+        return config.load(profile, files=layers, sets=sets, options=options).settings
+
+
+def _screened(study: Study, trials: Sequence[Settings], stopped: Callable[[], bool], progress: Progress | None) -> Iterator[Outcome]:
+    """Yield the outcomes of the screen, up to where it was stopped."""
+    screen = Screen(study)
+    for number, settings in enumerate(trials, start=1):
+        if stopped():
+            return
+        yield screen.trial(settings)
+        if progress is not None:
+            progress(number / len(trials))
 
 
 # -- processes ------------------------------------------------------------------------------------------------------
-
-
-Work = tuple[Inputs, str, Path, tuple[Path, ...], tuple[str, ...]]
 
 
 def _pool(
@@ -206,8 +214,7 @@ def _leave_with_parent() -> None:
 
 def _trial(params: Mapping[str, Any]) -> Outcome:
     """Play one trial in a worker."""
-    _, profile, grid, layers, sets = _Shared.work
-    settings = _settings(profile, grid, params, layers, sets)
+    settings = _settings(_Shared.study.settings, _Shared.work, params)
     return outcome(play(msgspec.structs.replace(_Shared.study, settings=settings), settings.costs), settings.strategy.z_in)
 
 
@@ -230,7 +237,7 @@ def outcome(played: Played, z_in: float) -> Outcome:
 
 
 def _result(
-    grid: Grid, inputs: Inputs, profile: str, trials: Sequence[dict[str, Any]], outcomes: Sequence[Outcome], bounds: Sequence[int], split_ns: int,
+    grid: Grid, inputs: Inputs, profile: str, engine: str, trials: Sequence[dict[str, Any]], outcomes: Sequence[Outcome], bounds: Sequence[int], split_ns: int,
     wall_s: float,
 ) -> SweepResult:  # fmt: skip
     played = list(zip(trials, outcomes, strict=False))
@@ -240,9 +247,9 @@ def _result(
     folds = walk([(params, o.deals) for params, o in played], bounds)
     paths = {name: getattr(inputs, name) for name in ("cme", "perp", "perp_mark", "spot", "funding", "stable")}
     return SweepResult(
-        rows=rows, trials=len(rows), engine="full", wall_s=wall_s, grid=grid.axes, files={name: path.name for name, path in paths.items() if path is not None},
+        rows=rows, trials=len(rows), engine=engine, wall_s=wall_s, grid=grid.axes, files={name: path.name for name, path in paths.items() if path is not None},
         profile=profile, market_from=iso(bounds[0]), split_at=iso(split_ns), market_to=iso(bounds[-1]), walk_forward=folds,
-        walk_forward_usd=math.fsum(f.test_usd for f in folds), expected_best_sharpe=benchmark, notes=_notes(rows, len(trials)),
+        walk_forward_usd=math.fsum(f.test_usd for f in folds), expected_best_sharpe=benchmark, notes=_notes(rows, outcomes, len(trials), engine),
     )  # fmt: skip
 
 
@@ -256,12 +263,14 @@ def _row(params: dict[str, Any], o: Outcome, benchmark: float | None, bounds: Se
     )  # fmt: skip
 
 
-def _notes(rows: Sequence[Row], asked: int) -> list[str]:
+def _notes(rows: Sequence[Row], outcomes: Sequence[Outcome], asked: int, engine: str) -> list[str]:
     """Return what a reader of the rows must know, in sentences."""
     notes = [f"{len(rows)} trials of this sweep; earlier ones on the same files count too, and are not known here."]
     if len(rows) < asked:
         notes.insert(0, f"STOPPED after {len(rows)} of {asked} trials: the rows are the first of the grid, not a sample of it.")
-    distinct = len({r.journal_sha256 for r in rows})
+    if engine == SCREEN:
+        notes.append("Screened: no orders, venues, margin calls or journal. Play what is chosen again with --engine full.")
+    distinct = len({o.journal_sha256 or msgspec.json.encode((o.deals, sorted(o.refusals.items()))) for o in outcomes})
     if distinct < len(rows):
         notes.append(f"Only {distinct} of them differ in what was done: the parameter swept did not matter in the others.")
     if not any(r.trades for r in rows):

@@ -31,6 +31,21 @@ class Deal(msgspec.Struct, frozen=True, gc=False):
     bp: float
 
 
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of one trial. USD; violations: checks of the record that failed; journal_sha256: None where none is written."""
+
+    deals: list[Deal]
+    open_at_end: int
+    pnl_usd: float
+    fees_usd: float
+    funding_usd: float
+    max_drawdown_usd: float
+    refusals: dict[str, int]
+    signals_over_hurdle: int
+    violations: int
+    journal_sha256: str | None
+
+
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """Trades of one part of the period."""
 

@@ -234,4 +234,9 @@ def direction_name(sign: int) -> str:
 
 def _second(ts_ns: int) -> str:
     """Return an instant as ISO 8601 in whole seconds: the ns that order events within one instant say nothing to a reader."""
-    return iso(ts_ns // SECOND_NS * SECOND_NS)
+    return iso(whole_second(ts_ns))
+
+
+def whole_second(ts_ns: int) -> int:
+    """Return an instant in whole seconds, UTC ns."""
+    return ts_ns // SECOND_NS * SECOND_NS

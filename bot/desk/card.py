@@ -60,15 +60,20 @@ def _short(value: Any) -> str:
 
 
 def _run(r: dict[str, Any]) -> Iterable[str]:
-    yield f"{r['mode']} {r['run_id']} seed {r['seed']}: {r['market_from']} .. {r['market_to']}, {r['events']:,} events"
-    yield f"pairs {r['pairs_opened']} opened, {r['pairs_closed']} closed; {r['fills']} fills, {r['rejects']} rejects, {r['unknown_orders']} unknown orders"
+    """Yield lines of at most 80 characters."""
+    since, until = (f"{r[key][:19].removesuffix('Z')}Z" for key in ("market_from", "market_to"))
+    yield f"{r['mode']} {r['run_id']} seed {r['seed']}: {since} .. {until}"
+    yield f"{r['events']:,} events, {r['fills']} fills, {r['rejects']} rejects, {r['unknown_orders']} unknown orders"
+    yield f"pairs {r['pairs_opened']} opened, {r['pairs_closed']} closed"
     yield f"equity {r['equity_start_usd']:,.2f} -> {r['equity_end_usd']:,.2f} USD, P&L {r['pnl_usd']:+,.2f}"
     for name, amount in r["attribution"].items():
         yield f"  {name.replace('_', ' '):<22}{amount:>+16,.2f}"
     yield f"  {'residual':<22}{r['residual_usd']:>+16,.2f}"
-    yield f"net delta {r['net_delta_base']:+.4f} coins (largest {r['net_delta_max_base']:.4f}), unhedged {r['unhedged_usd_s_max']:,.0f} USD-seconds at most"
+    delta = f"net delta {r['net_delta_base']:+.4f} coins (largest {r['net_delta_max_base']:.4f})"
+    yield f"{delta}, unhedged {r['unhedged_usd_s_max']:,.0f} USD-s at most"
     buffers = ", ".join(f"{venue} {share:.0%}" for venue, share in r["margin_buffer_min"].items()) or "unknown"
-    yield f"smallest margin buffer: {buffers}; kill level {r['kill_level']}; invariant violations {r['invariant_violations']}"
+    yield f"smallest margin buffer: {buffers}"
+    yield f"kill level {r['kill_level']}; invariant violations {r['invariant_violations']}"
     refusals = ", ".join(f"{rule} {n}" for rule, n in sorted(r["refusals"].items(), key=lambda x: -x[1])) or "none"
     yield f"refusals: {refusals}"
     yield f"commands {r['commands_sha256'][:16]} journal {r['journal_sha256'][:16]}"

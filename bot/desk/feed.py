@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Protocol
 
 import msgspec
 
+from bot.engine.flatten import named
 from bot.engine.step import Step
 from bot.model import event as ev
 from bot.model.event import Severity
@@ -19,6 +21,8 @@ from bot.model.notation import iso
 
 KEPT = 200
 FACTS_KEPT = 10_000
+TOGETHER_NS = 60_000_000_000
+"""Fills within this market time of the first one are one line of the digest."""
 REFUSAL_EVERY = 60_000_000_000
 """A rule that keeps refusing is shown once in this time (market time): its count is in the score."""
 
@@ -33,6 +37,36 @@ class Line(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         """Return the plain form."""
         return f"{iso(self.ts // 1_000_000_000 * 1_000_000_000)} {self.text}"
+
+
+class Fills(msgspec.Struct, frozen=True):
+    """Fills of one instrument and side that came in a row, as one line of the digest."""
+
+    ts: int
+    instrument: str
+    side: str
+    qty: Decimal
+    value: Decimal
+    fees: Decimal
+    currency: str
+    count: int = 1
+
+    kind = "fill"
+
+    def and_then(self, e: ev.OrderFilled) -> Fills | None:
+        """Return this line with one more fill in it; None when the fill does not belong to it."""
+        same = (e.instrument, e.side.value, e.fee_currency) == (self.instrument, self.side, self.currency)
+        if not same or not e.client_id or e.ts - self.ts > TOGETHER_NS:
+            return None
+        return msgspec.structs.replace(
+            self, qty=self.qty + e.qty, value=self.value + e.qty * e.price, fees=self.fees + e.fee, count=self.count + 1
+        )
+
+    def __str__(self) -> str:
+        """Return the plain form; the price is the average."""
+        often = f" in {self.count}" if self.count > 1 else ""
+        done = "bought" if self.side == "buy" else "sold"
+        return str(Line(self.ts, self.kind, f"{done} {self.qty} {self.instrument} @ {self.value / self.qty:,.1f}{often}, fee {self.fees:,.2f} {self.currency}"))
 
 
 class Watcher(Protocol):
@@ -60,11 +94,15 @@ class Together:
 
 
 class Feed:
-    """Turns events into lines. sink: called with each line as it comes, None to only keep them."""
+    """Turns events into lines. sink: called with each line as it comes, None to only keep them.
+
+    digest: the lines without orders that went as they should, fills in a row taken together: what fits a screen.
+    """
 
     def __init__(self, sink: Callable[[Line], None] | None = None) -> None:
         self.lines: deque[Line] = deque(maxlen=KEPT)
         self.alerts: deque[Line] = deque(maxlen=KEPT)
+        self.digest: deque[Line | Fills] = deque(maxlen=KEPT)
         self._sink = sink
         self._refused: dict[tuple[str, str], int] = {}
         self._facts: dict[tuple[object, ...], None] = {}
@@ -86,10 +124,29 @@ class Feed:
             return
         line = Line(event.ts, *said)
         self.lines.append(line)
+        self._digest(event, line)
         if isinstance(event, ev.Alert) and event.severity is not Severity.INFO:
             self.alerts.append(line)
         if self._sink is not None:
             self._sink(line)
+
+    def _digest(self, event: ev.Event, line: Line) -> None:
+        """Take a line into the digest: an order is there by what became of it, a fill joins one of the last two lines."""
+        if isinstance(event, ev.OrderIntended):
+            return
+        if not isinstance(event, ev.OrderFilled) or not event.client_id:
+            self.digest.append(line)
+            return
+        for back in (1, 2):
+            last = self.digest[-back] if len(self.digest) >= back else None
+            if not isinstance(last, Fills):
+                break
+            joined = last.and_then(event)
+            if joined is not None:
+                self.digest[-back] = joined
+                return
+        fill = Fills(event.ts, event.instrument, event.side.value, event.qty, event.qty * event.price, event.fee, event.fee_currency)
+        self.digest.append(fill)
 
     def _told(self, event: ev.Event) -> bool:
         """Return whether a venue only repeats what it said before: full answers bring recent fills and payments again."""
@@ -148,7 +205,7 @@ def _ended(e: ev.OrderEnded) -> tuple[str, str] | None:
 
 def _funding(e: ev.FundingPaid) -> tuple[str, str]:
     way = "received" if e.amount > 0 else "paid"
-    return "funding", f"funding {way} {abs(e.amount)} {e.currency} on {e.qty:+} {e.instrument} at {e.rate * 1e4:+.2f} bp"
+    return "funding", f"funding {way} {abs(e.amount):,.2f} {e.currency} on {e.qty:+} {e.instrument} at {e.rate * 1e4:+.2f} bp"
 
 
 def _status(e: ev.VenueStatus) -> tuple[str, str]:
@@ -183,7 +240,7 @@ _SAID: dict[type, Callable[..., tuple[str, str] | None]] = {
     ev.StopTripped: lambda e: ("stop", f"STOP {e.pair}: {e.rule}, {e.observed:g} against {e.limit:g}"),
     ev.Rearmed: lambda e: ("desk", f"{e.pair} armed again"),
     ev.CashBooked: lambda e: ("funding", f"{e.kind} {e.amount:+} {e.currency} at {e.venue}"),
-    ev.KillSet: lambda e: ("kill", f"KILL LEVEL {e.level} [{e.kill_id}] {e.reason}".rstrip()),
+    ev.KillSet: lambda e: ("kill", f"KILL LEVEL {named(e.level, e.evacuate)} [{e.kill_id}] {e.reason}".rstrip()),
     ev.CommitFailed: lambda e: ("stop", f"journal not confirmed, openings frozen: {e.reason}"),
     ev.SendBlocked: lambda e: ("stop", f"not sent [{e.client_id}] {e.reason}"),
     ev.Allocated: lambda e: ("order", f"{e.qty:+} {e.instrument} assigned to {e.pair}"),

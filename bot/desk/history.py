@@ -85,7 +85,7 @@ def tell(
         if progress is not None and count % 4096 == 0:
             progress(count)
     told.to_ns = engine.ob.now
-    told.gaps = [str(gap) for gap in tape.gaps]
+    told.gaps = [str(gap) for gap in tape.gaps if not gap.empty]
     return told
 
 

@@ -8,42 +8,48 @@ running a paper desk's venues are their own logs, and those are read.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from bot.clock import now_ns
-from bot.config import load
+from bot.config import Settings, load
 from bot.desk.read import age_s
 from bot.desk.runs import RunFolder, latest_run
 from bot.desk.shell import Shell
 from bot.desk.snapshot import Snapshot
 from bot.desk.triggers import Triggers
-from bot.engine.flatten import Residual, residual
+from bot.engine.flatten import Residual, named
 from bot.engine.fold import apply
 from bot.engine.obligations import Obligations, PairState, decode
 from bot.engine.step import Engine
 from bot.journal.store import JournalReader
 from bot.kill.control import ANSWER_S, DeskSilent, NoDesk, ask
-from bot.kill.latch import Latch, LatchState
+from bot.kill.latch import AUDIT, Latch, LatchState, check_audit
 from bot.model.errors import BotError, ConfigError
-from bot.model.event import LEVEL_RANK, KillLevel
-from bot.model.ids import InstrumentId
+from bot.model.event import LEVEL_RANK, KillLevel, OrderFilled
+from bot.model.ids import InstrumentId, VenueId
 from bot.model.instrument import Instrument
-from bot.venues.simlog import read_positions, read_working
+from bot.model.position import Position, apply_fill, delta_coins
+from bot.venues.simlog import read_positions, read_records, read_working
 
 POLL_S = 0.1
 """Wall time between two looks at a desk that is being killed."""
-CANCEL, FLATTEN = LEVEL_RANK[KillLevel.CANCEL], LEVEL_RANK[KillLevel.FLATTEN]
+CANCEL, EVACUATE = LEVEL_RANK[KillLevel.CANCEL], LEVEL_RANK[KillLevel.EVACUATE]
 
 
 class KillReport(msgspec.Struct, frozen=True, kw_only=True):
-    """How a kill stands. reached: the level is in force and confirmed. confirmed_flat: the venues hold nothing of ours."""
+    """How a kill stands. reached: the level is in force and confirmed. confirmed_flat: the venues hold nothing of ours.
+
+    evacuate: the venues to leave, under EVACUATE or a level above it.
+    """
 
     kill_id: str
     level: KillLevel
+    evacuate: tuple[VenueId, ...]
     reached: bool
     confirmed_flat: bool
     residual: tuple[Residual, ...]
@@ -75,8 +81,8 @@ def standing(engine: Engine) -> dict[str, Any]:
     ob = engine.ob
     answered = all(silo.up and _agreed(engine, silo.venue, silo.moved_ns) for silo in ob.silos.values())
     flat = answered and not ob.live and not any(p.qty for silo in ob.silos.values() for p in silo.positions.values())
-    left = residual(ob, engine.contacts)
-    return {"level": ob.kill_level.value, "kill_id": ob.kill_id, "flat": flat, "residual": [_plain(r) for r in left]}
+    return {"level": ob.kill_level.value, "evacuate": list(ob.evacuate), "kill_id": ob.kill_id, "flat": flat,
+            "residual": [_plain(r) for r in engine.left()]}  # fmt: skip
 
 
 def _agreed(engine: Engine, venue: str, moved_ns: int) -> bool:
@@ -88,13 +94,25 @@ def _plain(value: Any) -> Any:
     return msgspec.to_builtins(value, builtin_types=())
 
 
-def kill(folder: Path, level: KillLevel, *, reason: str, who: str, channel: str, wait_s: float) -> KillReport:
-    """Latch `level`, make a running desk obey, and wait up to `wait_s` until the venues confirm it.
+def venues(folder: Path) -> tuple[VenueId, ...]:
+    """Return the venues of the newest run, or those a new one would have; empty when neither can be told."""
+    try:
+        run = latest_run(folder)
+        settings = load().settings if run is None else msgspec.json.decode(run.read_record().settings, type=Settings)
+        return tuple(sorted({settings.catalogue.named(i).venue for i in (settings.market.lead, settings.market.hedge)}))
+    except (ConfigError, OSError, msgspec.MsgspecError):
+        return ()
+
+
+def kill(
+    folder: Path, level: KillLevel, *, reason: str, who: str, channel: str, wait_s: float, venue: VenueId | None = None
+) -> KillReport:  # fmt: skip
+    """Latch `level`, make a running desk obey, and wait up to `wait_s` until the venues confirm it. venue: the one to EVACUATE.
 
     Raises JournalError when the latch could not be written anywhere: nothing then outlives this call.
     """
     deadline = time.monotonic() + wait_s
-    state = Latch(folder).raise_to(level, reason=reason, who=who, channel=channel, now_ns=now_ns())
+    state = Latch(folder).raise_to(level, reason=reason, who=who, channel=channel, now_ns=now_ns(), venue=venue)
     silent = ""
     while True:
         try:
@@ -112,41 +130,64 @@ def kill(folder: Path, level: KillLevel, *, reason: str, who: str, channel: str,
         time.sleep(POLL_S)
     if silent:
         left = (Residual(venue="", what="unconfirmed", why=f"latched, but the desk does not answer: {silent}"),)
-        return KillReport(kill_id=state.kill_id, level=state.level, reached=False, confirmed_flat=False, residual=left, desk="silent")
+        return _found(state, reached=False, flat=False, left=left, desk="silent")
     return report
 
 
 def _report(state: LatchState, answer: Mapping[str, Any]) -> KillReport:
     left = msgspec.convert(answer["residual"], tuple[Residual, ...])
-    obeyed = LEVEL_RANK[KillLevel(answer["level"])] >= LEVEL_RANK[state.level]
+    level, leaving = KillLevel(answer["level"]), answer.get("evacuate", ())
+    obeyed = LEVEL_RANK[level] >= LEVEL_RANK[state.level] and set(state.evacuate) <= set(leaving)
     if not obeyed:
-        left += (Residual(venue="", what="unconfirmed", why=f"the desk is still at {answer['level']}"),)
+        left += (Residual(venue="", what="unconfirmed", why=f"the desk is still at {named(level, leaving)}"),)
+    return _found(state, reached=obeyed and not left, flat=obeyed and bool(answer["flat"]), left=left, desk="running")
+
+
+def _found(state: LatchState, *, reached: bool, flat: bool, left: tuple[Residual, ...], desk: str) -> KillReport:
     return KillReport(
-        kill_id=state.kill_id, level=state.level, reached=obeyed and not left, confirmed_flat=obeyed and bool(answer["flat"]),
-        residual=left, desk="running",
+        kill_id=state.kill_id, level=state.level, evacuate=state.evacuate, reached=reached, confirmed_flat=flat, residual=left, desk=desk
     )  # fmt: skip
 
 
 def without_desk(folder: Path, state: LatchState) -> KillReport:
     """Judge a level by the venue logs of the newest paper run: what they hold and work is what is there.
 
-    A log that cannot be read is not flat.
+    A log that cannot be read is not flat. A run trades one pair, so with one of its venues evacuated the other leg counts.
     """
-    left: list[Residual] = []
-    run = latest_run(folder)
-    if run is not None:
-        for path in sorted(run.path.glob("venue-*.log")):
-            left += _held(path)
+    run, rank = latest_run(folder), LEVEL_RANK[state.level]
+    logs = sorted(run.path.glob("venue-*.log")) if run is not None else []
+    left = [r for path in logs for r in _held(path)]
     flat = not left
-    if LEVEL_RANK[state.level] < FLATTEN:
-        left = [r for r in left if r.what != "position"]
-    if LEVEL_RANK[state.level] < CANCEL:
+    if rank < CANCEL:
         left = []
-    return KillReport(kill_id=state.kill_id, level=state.level, reached=not left, confirmed_flat=flat, residual=tuple(left), desk="none")
+    elif rank < EVACUATE:
+        left = [r for r in left if r.what != "position"]
+    elif run is not None:
+        left += _naked(run, logs) if left else []
+        known = {_venue(path) for path in logs}
+        left += (Residual(venue=v, what="unconfirmed", why=f"{run.run_id} has no such venue") for v in state.evacuate if v not in known)
+    return _found(state, reached=not left, flat=flat, left=tuple(left), desk="none")
+
+
+def _venue(path: Path) -> VenueId:
+    return path.stem.removeprefix("venue-")
+
+
+def _naked(run: RunFolder, logs: Iterable[Path]) -> list[Residual]:
+    """Return the net coins of what a run's venues hold, 0 left out; a sum that cannot be told is unconfirmed."""
+    held: dict[InstrumentId, Position] = {}
+    try:
+        catalogue = msgspec.json.decode(run.read_record().settings, type=Settings).catalogue
+        for record in (r for path in logs for r in read_records(path) if isinstance(r, OrderFilled)):
+            apply_fill(catalogue.named(record.instrument), held.setdefault(record.instrument, Position()), record.qty * record.side.sign, record.price)
+        coins = sum((delta_coins(catalogue.named(i), p) for i, p in held.items()), Decimal(0))
+    except (BotError, OSError, msgspec.MsgspecError) as error:
+        return [Residual(venue="", what="unconfirmed", why=f"naked delta: {error}")]
+    return [Residual(venue="", what="delta", qty=coins, why="net of all venues")] if coins else []
 
 
 def _held(path: Path) -> list[Residual]:
-    venue = path.stem.removeprefix("venue-")
+    venue = _venue(path)
     try:
         held = [Residual(venue=venue, what="position", instrument=i, qty=q) for i, q in read_positions(path).items() if q]
         return held + [Residual(venue=venue, what="order", why=client_id) for client_id in read_working(path)]
@@ -179,21 +220,31 @@ def status(folder: Path, remembered: Callable[[RunFolder], Obligations]) -> dict
     """Return the desk of a folder as it says itself, or as its journal last had it when it is silent or not running.
 
     stale_s: 0 for an answer, else the age of the newest record (None without one). remembered: reads a run's journal.
+    audit_faults: what is wrong with the kill switch's audit file, [] when its chain holds.
     """
     try:
-        return {"running": True, "stale_s": 0.0, **ask(folder, {"op": "status"}, ANSWER_S)}
+        said = {"running": True, "stale_s": 0.0, **ask(folder, {"op": "status"}, ANSWER_S)}
     except NoDesk:
-        return _from_record(folder, remembered, running=False)
+        said = _from_record(folder, remembered, running=False)
     except DeskSilent:
-        return _from_record(folder, remembered, running=True)
+        said = _from_record(folder, remembered, running=True)
+    return said | {"audit_faults": audit_faults(folder)}
+
+
+def audit_faults(folder: Path) -> list[str]:
+    """Return what is wrong with the audit file of a data folder; one that cannot be read is wrong, one that is not there is not."""
+    try:
+        return check_audit(folder / AUDIT)
+    except OSError as error:
+        return [f"cannot be read: {error.strerror or error}"]
 
 
 def _from_record(folder: Path, remembered: Callable[[RunFolder], Obligations], *, running: bool) -> dict[str, Any]:
     latch, run = Latch(folder).read(), latest_run(folder)
     said: dict[str, Any] = {
         "running": running, "stale_s": None, "mode": None, "state": "SILENT" if running else "STOPPED", "kill_level": latch.level.value,
-        "pairs": [], "legs": [], "net_delta_base": None, "equity_usd": None, "venues": {},
-        "blocked_by": [f"kill {latch.level.value} {latch.kill_id}".strip()] if latch.level is not KillLevel.NONE else [],
+        "evacuate": list(latch.evacuate), "pairs": [], "legs": [], "net_delta_base": None, "equity_usd": None, "venues": {},
+        "blocked_by": [f"kill {named(latch.level, latch.evacuate)} {latch.kill_id}".strip()] if latch.level is not KillLevel.NONE else [],
     }  # fmt: skip
     if run is None:
         return said

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from bot import scenarios
 from bot.config import Settings
 from bot.desk.history import Told, tell
 from bot.desk.report_flow import Flow, HedgeQuality
@@ -213,7 +214,7 @@ def _reproducibility(record: RunRecord, settings: Settings, r: Reading) -> list[
         ("python", platform.python_version()),
         ("settings_sha256", hashlib.sha256(bytes(record.settings)).hexdigest()),
         ("seed", str(record.seed)),
-        ("scenario", market.scenario),
+        ("scenario", scenarios.label(market.scenario)),
         ("market_start", market.start),
         ("scripted_faults", str(len(record.faults))),
         ("faults_sha256", hashlib.sha256("\n".join(record.faults).encode()).hexdigest()),

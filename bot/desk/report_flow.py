@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bot.engine.flatten import named
 from bot.engine.pair import unhedged_coins
 from bot.engine.step import Engine, PairLoop, Step
 from bot.journal.accounts import Accounts, FillPosting, FundingPosting
@@ -25,7 +26,7 @@ _INCIDENTS: dict[type, Callable[[Any], tuple[str, str, str] | None]] = {
     ev.OrderEnded: lambda e: ("", "rejected", f"{e.client_id} {e.reason}".rstrip()) if e.outcome is Outcome.REJECTED else None,
     ev.SendBlocked: lambda e: ("", "not sent", f"{e.client_id} {e.reason}"),
     ev.VenueStatus: lambda e: ("", "venue reachable" if e.up else "venue lost", f"{e.venue} {e.reason}".rstrip()),
-    ev.KillSet: lambda e: ("", f"kill {e.level.value}", e.reason),
+    ev.KillSet: lambda e: ("", f"kill {named(e.level, e.evacuate)}", e.reason),
     ev.CommitFailed: lambda e: ("", "journal failed", e.reason),
     ev.Allocated: lambda e: (e.pair, "allocated", f"{e.qty} {e.instrument} at {e.price}"),
 }

@@ -147,7 +147,8 @@ def _alert(e: ev.Alert) -> Said:
 
 
 def _kill(e: ev.KillSet) -> Said:
-    return "halt.cleared" if e.level is ev.KillLevel.NONE else "halt.tripped", {"level": e.level.value, "kill_id": e.kill_id, "reason": e.reason}
+    said = {"level": e.level.value, "kill_id": e.kill_id, "reason": e.reason, **({"evacuate": list(e.evacuate)} if e.evacuate else {})}
+    return "halt.cleared" if e.level is ev.KillLevel.NONE else "halt.tripped", said
 
 
 def _ready(e: ev.ReadySet) -> Said:

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import msgspec
 
+from bot.crash import crash_point
 from bot.model.errors import ConfigError
 
 RUNS = "runs"
+RECORD = "run.json"
+_DRAFT = ".new"
 _NAME = re.compile(r"([a-z]+)-(\d{5})")
 
 
@@ -35,17 +38,11 @@ class RunFolder:
         self.run_id = path.name
         self.journal = path / "journal.db"
         self.tape = path / "tape.bin"
-        self.record = path / "run.json"
+        self.record = path / RECORD
 
     def venue_log(self, venue: str) -> Path:
         """Return where the in-process venue keeps its own record."""
         return self.path / f"venue-{venue}.log"
-
-    def write_record(self, record: RunRecord) -> None:
-        """Keep what the run was started with, whole or not at all."""
-        draft = self.record.with_suffix(".tmp")
-        draft.write_bytes(msgspec.json.encode(record))
-        os.replace(draft, self.record)
 
     def read_record(self) -> RunRecord:
         """Return what the run was started with. Raises ConfigError naming the file if it cannot be read."""
@@ -55,19 +52,22 @@ class RunFolder:
             raise ConfigError(f"{self.record}: {error}") from error
 
 
-def new_run(data_dir: Path, mode: str) -> RunFolder:
-    """Create the folder of a new run, numbered above every run there."""
+def new_run(data_dir: Path, record: RunRecord) -> RunFolder:
+    """Create the folder of a new run, numbered above every run there, with what it is started with: both or neither.
+
+    Only the desk that holds the data folder may call this.
+    """
     root = data_dir / RUNS
-    root.mkdir(parents=True, exist_ok=True)
-    number = max((int(m.group(2)) for m in _numbered(root)), default=0)
-    while True:
-        number += 1
-        folder = root / f"{mode}-{number:05d}"
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        return RunFolder(folder)
+    draft = root / _DRAFT
+    draft.mkdir(parents=True, exist_ok=True)  # a start that died here has left one
+    crash_point("run.before_record")
+    (draft / RECORD).write_bytes(msgspec.json.encode(record))
+    number = 1 + max((int(m.group(2)) for m in _numbered(root)), default=0)
+    folder = root / f"{record.mode}-{number:05d}"
+    crash_point("run.before_rename")
+    os.rename(draft, folder)
+    crash_point("run.after_rename")
+    return RunFolder(folder)
 
 
 def find_run(data_dir: Path, run_id: str) -> RunFolder:

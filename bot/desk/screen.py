@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from bot.config import SPEED_WATCHED
-from bot.desk.feed import Feed, Line
+from bot.desk.feed import Feed, Line, Watcher
 from bot.desk.progress import Bar
 from bot.desk.snapshot import Snapshot
 from bot.model.event import NEVER
 
 if TYPE_CHECKING:
     from bot.desk.live import LiveView
+    from bot.engine.step import Engine
+    from bot.tally import Tally
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -68,6 +70,8 @@ class Screen:
     def __enter__(self) -> Screen:
         for number in SIGNALS:
             self._old[number] = signal.signal(number, self._on_signal)
+        if self.terminal:
+            print(f"{self.verb}: warming up on the market's history", flush=True)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -78,6 +82,17 @@ class Screen:
         for number, old in self._old.items():
             signal.signal(number, old)  # type: ignore[arg-type]
 
+    def watch(self, engine: Engine, tally: Tally) -> Watcher:
+        """Return what observes a run for this screen; it must hear a step after the tally."""
+        if not self.terminal:
+            return self.feed
+        from rich.console import Console
+
+        from bot.desk.live import LiveView
+
+        self._view = LiveView(self.feed, Console(), speed=self.speed)
+        return self._view.watch(engine, tally)
+
     def ready(self, shell: Stoppable, *, run_id: str, data_dir: str, socket: str) -> None:
         """Announce a run that serves its control socket and is about to trade."""
         self._shell = shell
@@ -86,12 +101,8 @@ class Screen:
         if self.json_out:
             line = {"event": "ready", "pid": os.getpid(), "run_id": run_id, "data_dir": data_dir, "socket": socket}
             print(msgspec.json.encode(line).decode(), flush=True)
-        elif self.terminal:
-            from rich.console import Console
-
-            from bot.desk.live import LiveView
-
-            self._view = LiveView(self.feed, Console(), speed=self.speed).__enter__()
+        elif self._view is not None:
+            self._view.__enter__()
         else:
             pace_text = f"x{self.speed:g}" if self.speed else "max"
             print(f"{self.verb} {run_id}: speed {pace_text}, data in {data_dir}. Seeded market, scripted venue faults: not evidence.", flush=True)

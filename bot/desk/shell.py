@@ -91,11 +91,21 @@ class Shell:
         self.take(self.latch.poll())
 
     def take(self, state: LatchState) -> None:
-        """Set the kill level of the desk to the latch's, journalled, if it differs."""
-        if state.level is self.runtime.engine.ob.kill_level:
+        """Raise the kill level of the desk to the latch's, journalled, or lower it to NONE if that is a resume on record.
+
+        A latch that has vanished, or lost its level to damage, lowers nothing: what is in force stays until a resume.
+        """
+        ob = self.runtime.engine.ob
+        if state.level is ev.KillLevel.NONE:
+            changed = ob.kill_level is not ev.KillLevel.NONE and state.ts_ns > 0
+        else:
+            changed = ev.LEVEL_RANK[state.level] > ev.LEVEL_RANK[ob.kill_level] or not set(state.evacuate) <= set(ob.evacuate)
+        if not changed:
             return
-        now = max(self.now_ns, self.runtime.engine.ob.now)
-        self.runtime.emit(ev.KillSet(ts=now, level=state.level, kill_id=state.kill_id, reason=state.reason or state.fault))
+        now = max(self.now_ns, ob.now)
+        self.runtime.emit(
+            ev.KillSet(ts=now, level=state.level, kill_id=state.kill_id, reason=state.reason or state.fault, evacuate=state.evacuate)
+        )  # fmt: skip
         self.runtime.pump()
 
     def drain(self) -> None:

@@ -12,15 +12,19 @@ from typing import Any
 import msgspec
 
 from bot.engine import assess
-from bot.engine.obligations import Obligations, PairState
+from bot.engine.flatten import named
+from bot.engine.obligations import Obligations, PairState, Silo
+from bot.engine.observations import Window
 from bot.engine.pair import unhedged_coins
 from bot.engine.step import Engine, PairLoop
 from bot.model.event import LEVEL_RANK, KillLevel
+from bot.model.ids import VenueId
 from bot.model.market import Book
 from bot.model.notation import iso
 from bot.model.order import OrderStatus
 from bot.model.position import Position, pnl_est
 from bot.tally import buffers, coins_of
+from risk import margin
 
 S_NS = 1_000_000_000
 
@@ -44,7 +48,8 @@ class LegRow(msgspec.Struct, frozen=True, kw_only=True):
 class PairRow(msgspec.Struct, frozen=True, kw_only=True):
     """One pair with what its strategy sees. Premium, excess, mean, sigma and edge in bp of the index; funding USD, > 0 received.
 
-    blocked: why nothing is opened now, "" when something could be. held_s: age of the trade that is on.
+    blocked: why nothing is opened now, "" when something could be. held_s: age of the trade that is on; entry: what it was
+    opened for. base: the coin. funding_due_usd: what the next stamp would pay on what is held, at the venue's estimate.
     """
 
     id: str
@@ -69,16 +74,28 @@ class PairRow(msgspec.Struct, frozen=True, kw_only=True):
     funding_stamp: str | None
     held_s: float | None
     blocked: str
+    base: str
+    entry: str
+    funding_due_usd: float | None
 
 
 class VenueRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One venue: money in USD, and the unstressed margin buffer (equity - maintenance) / equity as a share."""
+    """One venue: money in USD, and the unstressed margin buffer (equity - maintenance) / equity as a share.
+
+    strain: share of its money that every shock at once would take (risk.margin), None with nothing held; strain_warn: the
+    share that is warned of. call_move: change of the price, as a share, at which maintenance is reached; None: never.
+    rates: multiple of the listed margin rates that the venue asks for.
+    """
 
     up: bool
     equity_usd: float | None
     maintenance_usd: float | None
     buffer: float | None
     positions: dict[str, float]
+    strain: float | None
+    strain_warn: float
+    call_move: float | None
+    rates: float
 
 
 class OrderRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +123,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     at: str
     state: str
     kill_level: str
+    evacuate: tuple[VenueId, ...]
     kill_id: str
     ready: bool
     pairs: tuple[PairRow, ...]
@@ -131,7 +149,7 @@ def take(engine: Engine, *, run_id: str, seed: int = 0, scenario: str = "") -> S
     pairs = tuple(_pair(ob, loop) for loop in engine.loops)
     return Snapshot(
         run_id=run_id, mode=run_id.partition("-")[0], seed=seed, scenario=scenario, at=iso(ob.now), state=_state(ob, engine),
-        kill_level=ob.kill_level.value, kill_id=ob.kill_id, ready=ob.ready, pairs=pairs,
+        kill_level=ob.kill_level.value, evacuate=ob.evacuate, kill_id=ob.kill_id, ready=ob.ready, pairs=pairs,
         legs=tuple(row for loop in engine.loops for row in _legs(ob, loop)), venues=venue_rows(engine),
         orders=_orders(ob), net_delta_base=net_delta(engine), equity_usd=equity,
         day_pnl_usd=equity - ob.day_start_usd if equity is not None and ob.day_start_usd else None,
@@ -158,6 +176,8 @@ def _state(ob: Obligations, engine: Engine) -> str:
         return "HALTED"
     if LEVEL_RANK[ob.kill_level] >= LEVEL_RANK[KillLevel.FLATTEN]:
         return "FLAT" if flat else "FLATTENING"
+    if any(p.out and not p.flat for p in ob.pairs.values()):
+        return "EVACUATING"
     if not ob.ready:
         return "RECONCILING"
     if any(p.unwind for p in ob.pairs.values()):
@@ -182,8 +202,17 @@ def _pair(ob: Obligations, loop: PairLoop) -> PairRow:
         funding_rate=hedge.funding_rate if hedge.funding_ts else None,
         funding_stamp=iso(hedge.funding_stamp_ns) if hedge.funding_stamp_ns else None,
         held_s=(ob.now - state.entered_ns) / S_NS if state.entered_ns and not state.flat else None,
-        blocked=str(getattr(memory, "blocked", "") or ""),
+        blocked=str(getattr(memory, "blocked", "") or ""), base=window.lead_terms.base,
+        entry=state.entry.reason if state.entry is not None and not state.flat else "", funding_due_usd=_due_usd(state, window),
     )  # fmt: skip
+
+
+def _due_usd(state: PairState, window: Window) -> float | None:
+    """Return what the next stamp would pay, USD, > 0 received: a rate > 0 is paid by longs to shorts."""
+    hedge, terms = window.hedge, window.hedge_terms
+    if not hedge.funding_ts or not state.hedge.qty:
+        return None
+    return -coins_of(terms, state.hedge.qty_f, assess.price_of(hedge)) * hedge.funding_rate * assess.price_of(hedge) * window.stable_usd
 
 
 def seen(source: Any, name: str, known: bool = True) -> float | None:
@@ -212,7 +241,7 @@ def _leg(ob: Obligations, pair: str, leg: str, terms: Any, position: Position, b
 
 def venue_rows(engine: Engine) -> dict[str, VenueRow]:
     """Return every venue's money in USD and its positions, None where something owned has no price."""
-    ob, desk, shares = engine.ob, engine.desk, buffers(engine)
+    ob, desk, shares, strains = engine.ob, engine.desk, buffers(engine), _strains(engine)
     rows = {}
     for name, silo in ob.silos.items():
         usd = [desk.usd(c) for c in silo.cash]
@@ -224,9 +253,45 @@ def venue_rows(engine: Engine) -> dict[str, VenueRow]:
         rows[name] = VenueRow(
             up=silo.up, equity_usd=equity, buffer=share,
             maintenance_usd=equity * (1.0 - share) if equity is not None and share is not None else None,
-            positions={i: p.qty_f for i, p in silo.positions.items() if p.qty_f},
+            positions={i: p.qty_f for i, p in silo.positions.items() if p.qty_f}, strain=strains.get(name),
+            strain_warn=engine.limits.margin_warn_share, call_move=None if share is None else _call_move(engine, silo),
+            rates=desk.margin_multiple.get(name, 1.0),
         )  # fmt: skip
     return rows
+
+
+def _strains(engine: Engine) -> dict[str, float]:
+    """Return how strained each silo of an open pair is, by venue; nothing of a pair that is not priced."""
+    ob = engine.ob
+    found: dict[str, float] = {}
+    if not ob.started or not assess.priced(ob, engine.desk):
+        return {}
+    for loop in engine.loops:
+        state, w = loop.state, loop.window
+        if state.flat or w.lead.mid <= 0.0 or w.hedge.mid <= 0.0:
+            continue
+        x = assess.exposure(ob, state, w, engine.desk, best_pnl_usd=0.0, unhedged=0.0, unhedged_since_ns=0, unhedged_usd_s=0.0)
+        for strain in margin.strains(x, engine.limits) if x is not None else ():
+            found[strain.venue] = max(strain.share, found.get(strain.venue, 0.0))
+    return {name: share for name, share in found.items() if isfinite(share)}
+
+
+def _call_move(engine: Engine, silo: Silo) -> float | None:
+    """Return the change of price at which a silo's equity is its maintenance; None when none is, or its legs are several.
+
+    Equity + N r = m N (1 + r) for a long of value N and maintenance rate m; a short has the other sign on the left.
+    """
+    held = [(engine.terms[i], p) for i, p in silo.positions.items() if p.qty_f]
+    if len(held) != 1 or held[0][0].inverse:
+        return None
+    terms, position = held[0]
+    price = assess.price_of(engine.books[terms.id])
+    value, sign = abs(position.qty_f) * float(terms.unit) * price, 1.0 if position.qty_f > 0.0 else -1.0
+    asked = assess.held_maintenance(terms, position.qty_f, price) * engine.desk.margin_multiple.get(silo.venue, 1.0)
+    if value <= 0.0:
+        return None
+    move = (asked - assess.silo_equity(silo, engine.desk, terms.settle)) / (sign * value - asked)
+    return move if isfinite(move) and move > -1.0 else None
 
 
 def _orders(ob: Obligations) -> tuple[OrderRow, ...]:
@@ -250,7 +315,7 @@ def _blocked(ob: Obligations, pairs: tuple[PairRow, ...]) -> tuple[str, ...]:
     if ob.halted:
         reasons.append(f"halted: {ob.halted}")
     if ob.kill_level is not KillLevel.NONE:
-        reasons.append(f"kill {ob.kill_level.value} {ob.kill_id}".strip())
+        reasons.append(f"kill {named(ob.kill_level, ob.evacuate)} {ob.kill_id}".strip())
     if not ob.ready:
         reasons.append(f"not reconciled: {ob.cause}" if ob.cause else "not reconciled")
     reasons += [f"{name} unreachable" for name, silo in ob.silos.items() if not silo.up]

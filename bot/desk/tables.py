@@ -25,6 +25,10 @@ COLUMNS = {
         C("venue", "venue"), C("up", "up"), C("reconciled", "agrees"), C("equity_usd", "equity USD", 2), C("buffer", "buffer", 4),
         C("working_orders", "working"), C("answer_age_s", "answered s", 1), C("positions", "holds"),
     ),
+    "gaps": (
+        C("open_at", "opened"), C("direction", ""), C("gap_bps", "bp", 1), C("prior_close", "close", 2), C("open", "open", 2), C("kind", "kind"),
+        C("age_days", "days", 2), C("filled", "filled"),
+    ),
 }  # fmt: skip
 
 
@@ -35,7 +39,8 @@ def text_of(verb: str, r: Mapping[str, Any]) -> Iterator[str]:
         for row in r[verb]:
             yield from _signal(row)
         return
-    yield from table([_limit(row) for row in r[verb]] if verb == "limits" else r[verb], COLUMNS[verb])
+    shown = {"limits": _limit, "gaps": _gap}.get(verb)
+    yield from table(r[verb] if shown is None else [shown(row) for row in r[verb]], COLUMNS[verb])
     if verb == "venues":
         for row in r[verb]:
             yield from _messages(row)
@@ -61,6 +66,12 @@ def _limit(row: Mapping[str, Any]) -> dict[str, Any]:
         "name": row["name"], "scope": row["scope"].rpartition(" ")[2], "used": _short(row["used"]), "at": f"{sign} {_short(row['limit'])}",
         "headroom": _short(row["headroom"]), "unit": row["unit"],
     }  # fmt: skip
+
+
+def _gap(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a gap in words that fit: opened to the minute, and which of its two levels has been reached."""
+    filled = "close" if row["filled_close_at"] else "range" if row["filled_range_at"] else "no"
+    return {**row, "open_at": row["open_at"][:16], "kind": row["kind"] or "-", "filled": filled}
 
 
 def _short(value: float | None) -> str:

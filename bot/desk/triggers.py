@@ -13,6 +13,8 @@ import signal
 from pathlib import Path
 from types import FrameType
 
+import msgspec
+
 from bot.clock import now_ns
 from bot.kill.latch import Latch, LatchState
 from bot.model.errors import BotError, JournalError
@@ -47,7 +49,7 @@ class Triggers(Latch):
         if state.level is KillLevel.NONE and state.ts_ns > self._floor.ts_ns:
             self._floor = LatchState()  # resumed since
             return state
-        return self._floor
+        return msgspec.structs.replace(self._floor, evacuate=state.evacuate)
 
     def arm(self) -> Triggers:
         """Take SIGUSR1 and SIGUSR2 (main thread only)."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from math import nan
+from math import isfinite, nan
 
 from bot.engine.obligations import Obligations, PairState, Silo
 from bot.engine.observations import Session, Window
-from bot.model.ids import InstrumentId, PairId
+from bot.model.event import VenueSnapshot
+from bot.model.ids import InstrumentId, PairId, VenueId
 from bot.model.instrument import Instrument, initial_margin, maintenance_margin
 from bot.model.intent import PairIntent
 from bot.model.market import Book
@@ -14,15 +15,17 @@ from bot.model.position import delta_coins, pnl_est
 from risk.request import DeskState, Exposure, LegState, Opening, SiloState, StableState
 
 MINUTE_NS = 60_000_000_000
+RATES_NOISE = 0.03
+"""A multiple of margin rates that moves by less (a fraction) is prices moving, not rates."""
 
 
 class Desk:
     """What the whole desk knows beyond one pair: totals for the gate, kept as observations.
 
-    sent, openings: times of recent orders.
+    sent, openings: times of recent orders. margin_multiple: margin a venue asks for over the listed rates, by venue.
     """
 
-    __slots__ = ("books", "coin_of", "openings", "sent", "stable_of", "terms")
+    __slots__ = ("books", "coin_of", "margin_multiple", "openings", "sent", "stable_of", "terms")
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class Desk:
         self.coin_of = {t.settle: i for i, t in terms.items() if t.inverse}
         self.sent: list[int] = []
         self.openings: list[int] = []
+        self.margin_multiple: dict[VenueId, float] = {}
 
     def usd(self, currency: str) -> float:
         """Return USD per unit of `currency`; 0.0 when its price was never seen. Coins are priced by their inverse contract."""
@@ -46,6 +50,38 @@ class Desk:
             return self.books[stable].mid
         coin = self.coin_of.get(currency)
         return price_of(self.books[coin]) if coin is not None else 0.0
+
+
+def note_margin(desk: Desk, snapshot: VenueSnapshot) -> bool:
+    """Compare the margin a venue asks for with the listed rates; return whether its multiple of them has changed.
+
+    What prices moved between its answer and our books is not a change of rates, and a venue that asks for less than it
+    lists is believed to ask for what it lists.
+    """
+    known, held = desk.margin_multiple.get(snapshot.venue, 1.0), snapshot.positions
+    if any(i not in desk.terms for i in held):
+        return False
+    multiples = []
+    for currency, asked in snapshot.maintenance.items():
+        listed = sum(held_maintenance(t, float(q), price_of(desk.books[t.id])) for t, q in ((desk.terms[i], q) for i, q in held.items())
+                     if t.settle == currency)  # fmt: skip
+        if listed > 0.0 and isfinite(asked):
+            multiples.append(asked / listed)
+    if not multiples:  # nothing held: what it asked for last is still what is known
+        return False
+    found = max(1.0, *multiples)
+    if abs(found - known) <= RATES_NOISE * known:
+        return False
+    desk.margin_multiple[snapshot.venue] = found
+    return True
+
+
+def held_maintenance(terms: Instrument, qty: float, price: float) -> float:
+    """Return the listed maintenance margin of signed `qty` contracts in the settle currency; 0.0 without a price."""
+    value = abs(qty) * float(terms.unit)
+    if price <= 0.0:
+        return 0.0
+    return maintenance_margin(terms, value) / price if terms.inverse else maintenance_margin(terms, value * price)
 
 
 def price_of(book: Book) -> float:
@@ -89,6 +125,7 @@ def priced(ob: Obligations, desk: Desk) -> bool:
 def silo_state(silo: Silo, desk: Desk, leg: Instrument) -> SiloState:
     """Return the silo of one leg, other positions there summed beside it."""
     other_notional = other_initial = other_maintenance = 0.0
+    multiple = desk.margin_multiple.get(silo.venue, 1.0)
     for instrument_id, position in silo.positions.items():
         if instrument_id != leg.id and position.qty_f:
             terms = desk.terms[instrument_id]
@@ -102,9 +139,10 @@ def silo_state(silo: Silo, desk: Desk, leg: Instrument) -> SiloState:
         currency=leg.settle,
         equity=silo_equity(silo, desk, leg.settle),
         usd=desk.usd(leg.settle),
+        margin_multiple=multiple,
         other_notional=other_notional,
-        other_initial=other_initial,
-        other_maintenance=other_maintenance,
+        other_initial=other_initial * multiple,
+        other_maintenance=other_maintenance * multiple,
     )
 
 

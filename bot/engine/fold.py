@@ -10,11 +10,11 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from bot.engine.obligations import ZERO, Obligations, PairState, Silo
+from bot.engine.obligations import ZERO, Obligations, PairState, Silo, set_level
 from bot.model import event as ev
-from bot.model.ids import InstrumentId
+from bot.model.ids import ClientId, InstrumentId
 from bot.model.instrument import Instrument, notional
-from bot.model.order import Order, OrderStatus, Outcome, Trigger, advance, book_fill, end
+from bot.model.order import Order, OrderSpec, OrderStatus, Outcome, Trigger, advance, book_fill, end
 from bot.model.position import Position, apply_fill
 
 DONE_ORDERS_KEPT = 2_000
@@ -61,11 +61,11 @@ def _run_started(ob: Obligations, terms: Terms, e: ev.RunStarted) -> None:
             ob.silos[venue].cash = dict(cash)
     ob.started = True
     ob.run = e.run
-    ob.kill_level = e.kill_level
+    set_level(ob, terms, e.kill_level, e.evacuate)
     ob.ready = False
     ob.cause = "recovering"
     for silo in ob.silos.values():
-        silo.up = False
+        silo.up, silo.down_ns = False, e.ts
     # Whatever was in flight when the last process ended is unknown until the venue says otherwise.
     for client_id in ob.live:
         order = ob.orders[client_id]
@@ -119,7 +119,7 @@ def _filled(ob: Obligations, terms: Terms, e: ev.OrderFilled) -> None:
     add_cash(silo, e.fee_currency, -e.fee)
     if order is None:
         silo.foreign_execs.add(e.exec_id)
-        silo.unallocated[e.instrument] = silo.unallocated.get(e.instrument, ZERO) + signed
+        _set_aside(silo, e.instrument, signed)
         return
     order.execs = (*order.execs, e.exec_id)
     book_fill(order, e.qty)
@@ -127,6 +127,13 @@ def _filled(ob: Obligations, terms: Terms, e: ev.OrderFilled) -> None:
     pair.result_usd -= e.fee * _usd(pair, instrument, e.fee_currency, e.price)
     _book_leg(ob, pair, instrument, signed, e.price, e.ts)
     _settle(ob, pair, order)
+
+
+def _set_aside(silo: Silo, instrument: InstrumentId, signed: Decimal) -> None:
+    """Add to what no order and no pair explains; nothing is left of what cancels out."""
+    left = silo.unallocated.pop(instrument, ZERO) + signed
+    if left:
+        silo.unallocated[instrument] = left
 
 
 def _usd(pair: PairState, instrument: Instrument, currency: str, price: Decimal) -> Decimal:
@@ -192,15 +199,20 @@ def _settle(ob: Obligations, pair: PairState, order: Order) -> None:
     _forget_oldest(ob)
     fruitless = order.filled == 0
     if pair.lead_order == spec.client_id:
-        pair.lead_order = None
+        pair.lead_order = _other_live(ob, spec)
         if fruitless:
             pair.lead_attempts += 1
             pair.lead_retry_ns = ob.now + backoff_ns(pair.lead_attempts)
     elif pair.hedge_order == spec.client_id:
-        pair.hedge_order = None
+        pair.hedge_order = _other_live(ob, spec)
         if fruitless:
             pair.hedge_attempts += 1
             pair.hedge_retry_ns = ob.now + backoff_ns(pair.hedge_attempts)
+
+
+def _other_live(ob: Obligations, spec: OrderSpec) -> ClientId | None:
+    """Return another live order of the same leg: intents kept beside a failed journal come back several at once, their ends lost."""
+    return next((c for c in ob.live if (other := ob.orders[c].spec).pair == spec.pair and other.instrument == spec.instrument), None)
 
 
 def backoff_ns(attempts: int) -> int:
@@ -289,7 +301,10 @@ def add_cash(silo: Silo, currency: str, amount: Decimal) -> None:
 
 
 def _venue_status(ob: Obligations, terms: Terms, e: ev.VenueStatus) -> None:
-    ob.silos[e.venue].up = e.up
+    silo = ob.silos[e.venue]
+    if silo.up and not e.up:
+        silo.down_ns = e.ts
+    silo.up = e.up
 
 
 def _target_set(ob: Obligations, terms: Terms, e: ev.TargetSet) -> None:
@@ -343,23 +358,21 @@ def _ready_set(ob: Obligations, terms: Terms, e: ev.ReadySet) -> None:
 
 
 def _kill_set(ob: Obligations, terms: Terms, e: ev.KillSet) -> None:
-    """Set the level; a resume also clears what halted the desk and braked it, since a person has given a reason."""
-    ob.kill_level = e.level
+    """Raise the level, which only a resume lowers; that also clears what halted the desk and braked it: a person has given a reason."""
     ob.kill_id = e.kill_id
     if e.level is ev.KillLevel.NONE:
         ob.halted = ""
         ob.edge_gaps_bp.clear()
+        set_level(ob, terms, e.level, ())
+    else:
+        set_level(ob, terms, max(ob.kill_level, e.level, key=ev.LEVEL_RANK.__getitem__), {*ob.evacuate, *e.evacuate})
 
 
 def _allocated(ob: Obligations, terms: Terms, e: ev.Allocated) -> None:
     pair = ob.pairs[e.pair]
     instrument = terms[e.instrument]
     silo = ob.silos[instrument.venue]
-    left = silo.unallocated[e.instrument] - e.qty
-    if left:
-        silo.unallocated[e.instrument] = left
-    else:
-        del silo.unallocated[e.instrument]
+    _set_aside(silo, e.instrument, -e.qty)
     _book_leg(ob, pair, instrument, e.qty, e.price, e.ts)
 
 

@@ -5,12 +5,14 @@ Mutable, owned by the engine, changed only by bot.engine.fold; encodable, so tha
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 
 import msgspec
 
 from bot.model.event import KillLevel
 from bot.model.ids import ClientId, InstrumentId, PairId, VenueId
+from bot.model.instrument import Instrument
 from bot.model.intent import PairIntent
 from bot.model.order import Order
 from bot.model.position import Position
@@ -33,6 +35,7 @@ class PairState(msgspec.Struct, kw_only=True):
 
     entry: the opening intent of the trade that is on. attempts: consecutive tries of a leg that filled nothing.
     result_usd: realised profit of the trade that is on, after fees and funding. traded: coins opened in it.
+    out: legs ("lead", "hedge") whose venue is being evacuated; one of them is enough to close the pair.
     """
 
     terms: PairTerms
@@ -51,6 +54,7 @@ class PairState(msgspec.Struct, kw_only=True):
     armed: bool = True
     disarmed_ns: int = 0
     unwind: bool = False
+    out: tuple[str, ...] = ()
     frozen: str = ""
     entered_ns: int = 0
     entry_lead_mid: float = 0.0
@@ -71,20 +75,24 @@ class PairState(msgspec.Struct, kw_only=True):
 
 
 class Silo(msgspec.Struct, kw_only=True):
-    """One venue's money and net positions as its statement should show them; moved_ns: last change of a position."""
+    """One venue's money and net positions as its statement should show them.
+
+    moved_ns: last change of a position. down_ns: since when it has not answered; of no meaning while it is up.
+    """
 
     venue: VenueId
     cash: dict[str, Decimal]
     positions: dict[InstrumentId, Position]
     unallocated: dict[InstrumentId, Decimal]
     up: bool = False
+    down_ns: int = 0
     moved_ns: int = 0
     foreign_execs: set[str]
     bookings: set[str]
 
 
 class Obligations(msgspec.Struct, kw_only=True):
-    """The whole record. orders: live ones and the latest done ones (late fills still find them)."""
+    """The whole record. orders: live ones and the latest done ones (late fills still find them). evacuate: venues to leave, sorted."""
 
     run: int
     mode: str
@@ -96,6 +104,7 @@ class Obligations(msgspec.Struct, kw_only=True):
     halted: str = ""
     kill_level: KillLevel = KillLevel.NONE
     kill_id: str = ""
+    evacuate: tuple[VenueId, ...] = ()
     trade_date: str = ""
     day_start_usd: float = 0.0
     peak_usd: float = 0.0
@@ -124,6 +133,22 @@ def fresh(run: int, mode: str, pairs: tuple[PairTerms, ...], venues: tuple[Venue
         refusals={},
         edge_gaps_bp=[],
     )
+
+
+def set_level(ob: Obligations, terms: Mapping[InstrumentId, Instrument], level: KillLevel, venues: Collection[VenueId]) -> None:
+    """Set the kill level and the venues to leave.
+
+    A trade with a leg at one of them is over: its target is zero, it is disarmed, and what a resume finds left of it is
+    wound up and not built again.
+    """
+    ob.kill_level, ob.evacuate = level, tuple(sorted(venues))
+    for pair in ob.pairs.values():
+        out = tuple(leg for leg, i in (("lead", pair.terms.lead), ("hedge", pair.terms.hedge)) if terms[i].venue in venues)
+        if out and out != pair.out:
+            pair.unwind = not pair.flat
+            pair.target, pair.armed, pair.disarmed_ns = ZERO, False, ob.now
+            pair.lead_attempts = pair.hedge_attempts = pair.lead_retry_ns = pair.hedge_retry_ns = 0
+        pair.out = out
 
 
 def encode(obligations: Obligations) -> bytes:

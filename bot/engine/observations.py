@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from bot.engine.obligations import PairState
-from bot.model.event import NEVER, BookRead
+from bot.model.event import NEVER, BookRead, Quote
 from bot.model.ids import InstrumentId
 from bot.model.instrument import Instrument
 from bot.model.intent import PairIntent
@@ -133,6 +133,18 @@ class Window:
     def index_usd(self) -> float:
         """Venue index in USD; 0.0 when it was never seen."""
         return self.hedge.index * self.stable_usd
+
+
+REPLAY_NS = 10_000_000_000
+"""A book younger than this is better than any picture older than itself; an older book takes whatever comes, so that a
+venue whose clock has stepped back is believed again."""
+
+
+def outdated(book: Book, q: Quote) -> bool:
+    """Return whether a quote that is not newer than the book says nothing new: an older picture, or the same once more."""
+    if q.venue_ts < book.venue_ts:
+        return 0 <= q.ts - book.venue_ts < REPLAY_NS
+    return q.bid == book.bid and q.ask == book.ask and q.bid_size == book.bid_size and q.ask_size == book.ask_size
 
 
 def read(book: Book) -> BookRead:

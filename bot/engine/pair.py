@@ -30,7 +30,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """How orders are worked. Times in ns of market time, prices in bp of the touch.
 
     hedge_attempts: fruitless hedge tries before the lead is unwound. absent_answers: "not found" answers, spread
-    over at least absent_grace_ns, that prove an UNKNOWN order never arrived.
+    over at least absent_grace_ns, that prove an UNKNOWN order never arrived. lost_ns: a venue to evacuate that has been
+    silent this long counts as lost.
     """
 
     ack_timeout_ns: int = 2_000_000_000
@@ -47,6 +48,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     clip_lots: int = 10
     clip_depth_share: float = 0.25
     unhedged_coins_max: float = 0.05
+    lost_ns: int = 60_000_000_000
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -112,9 +114,11 @@ def _takeable(terms: Instrument, held: Decimal, gap: Decimal, price: Decimal) ->
     return ZERO if small and held + gap != 0 else gap
 
 
-def restless(pair: PairState) -> bool:
-    """Return whether the planner may have something to do without a new fact: an order to re-price, a target not reached."""
-    return pair.target != pair.lead.qty or pair.lead_order is not None or pair.unwind
+def restless(ob: Obligations, pair: PairState) -> bool:
+    """Return whether the planner may have something to do without a new fact: an order to re-price, a target or kill level not reached."""
+    if pair.target != pair.lead.qty or pair.lead_order is not None or pair.unwind:
+        return True
+    return not pair.flat and (bool(pair.out) or LEVEL_RANK[ob.kill_level] >= FLATTEN)
 
 
 def plan(ob: Obligations, pair: PairState, window: Window, x: Execution) -> list[Action]:
@@ -142,11 +146,11 @@ def _plan_hedge(ob: Obligations, pair: PairState, window: Window, x: Execution, 
     side = Side.BUY if gap > 0 else Side.SELL
     limit = crossing_limit(terms, book, side, x, pair.hedge_attempts)
     out.append(
-        Ask("hedge", side, abs(gap), limit, TimeInForce.IOC, Purpose.HEDGE, _reduces_net(ob, window, gap), False)
+        Ask("hedge", side, abs(gap), limit, TimeInForce.IOC, Purpose.HEDGE, reduces_net(ob, window, gap), False)
     )
 
 
-def _reduces_net(ob: Obligations, window: Window, gap: Decimal) -> bool:
+def reduces_net(ob: Obligations, window: Window, gap: Decimal) -> bool:
     """Return whether reduce-only is safe: the venue net has the opposite sign and is at least as large."""
     terms = window.hedge_terms
     position = ob.silos[terms.venue].positions.get(terms.id)
@@ -187,8 +191,11 @@ def wanted_lead(pair: PairState, window: Window, rank: int) -> Decimal:
     """Return the lead lots wanted now: the target, 0 under FLATTEN, or what is hedged while unwinding."""
     if rank >= FLATTEN:
         return ZERO
-    if not pair.unwind:
-        return pair.target
+    return hedged_lots(pair, window) if pair.unwind else pair.target
+
+
+def hedged_lots(pair: PairState, window: Window) -> Decimal:
+    """Return the lead lots that have a hedge now, signed, to the nearest lot and never more than are held: what an unwind leaves."""
     hedged = -delta_coins(window.hedge_terms, pair.hedge) / (pair.hedge_ratio or 1)
     if hedged * pair.lead.qty <= 0:
         return ZERO
@@ -211,13 +218,13 @@ def _plan_lead(
         return
     if gap == 0 or ob.now < pair.lead_retry_ns or not lead_tradable(ob, window):
         return
-    if pair.hedge_order is not None:
-        return
+    if pair.hedge_order is not None or (out and not pair.unwind):
+        return  # `out`: a hedge that leaves now is as live; it answers the fills so far, not those of another clip
     if opening and (not may_open(ob, pair, rank) or not window.fresh or not premium_holds(pair, window)):
         return
     room = abs(gap) if opening else min(abs(gap), abs(held))  # a close never crosses zero
     room = min(room, _lots_movable(ob, pair, window, x, opening))
-    clip = clip_lots(window, x, gap > 0, alone=pair.unwind or not hedge_tradable(ob, window))
+    clip = clip_lots(window, x, gap > 0, "lead" if pair.unwind or not hedge_tradable(ob, window) else "")
     qty = min(room, clip if opening else max(clip, Decimal(1)))
     if qty == 0:
         return
@@ -274,17 +281,17 @@ def premium_holds(pair: PairState, window: Window) -> bool:
     return premium / index * 1e4 >= intent.min_premium_bp
 
 
-def clip_lots(window: Window, x: Execution, buying: bool, alone: bool = False) -> Decimal:
+def clip_lots(window: Window, x: Execution, buying: bool, alone: str = "") -> Decimal:
     """Return the largest clip: configured lots, and a share of the depth shown on both books (>= 1 lot if any).
 
-    alone: naked lots leave without a hedge to follow them, so the lead's depth counts by itself.
+    buying: the lead's side. alone: the leg that moves without the other, so that its depth counts by itself.
     """
     lead_depth = sum(size for _, size in window.lead.levels(buying))
     hedge_depth = sum(size for _, size in window.hedge.levels(not buying))
     if window.hedge_terms.inverse:
         hedge_depth /= max(window.hedge.mid, 1.0)
     hedge_as_lots = hedge_depth * window.hedge_unit / window.lead_unit
-    depth = lead_depth if alone else min(lead_depth, hedge_as_lots)
+    depth = lead_depth if alone == "lead" else hedge_as_lots if alone == "hedge" else min(lead_depth, hedge_as_lots)
     if depth < 1.0:
         return ZERO
     return Decimal(max(1, int(min(x.clip_lots, depth * x.clip_depth_share))))

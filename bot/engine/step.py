@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
-from bot.engine import assess, fold, supervise
+from bot.engine import assess, flatten, fold, supervise
+from bot.engine.evacuate import plan
 from bot.engine.obligations import Obligations, PairState
-from bot.engine.observations import Session, Window, read
-from bot.engine.pair import Action, Ask, Execution, hedge_gap, hedge_tradable, lead_tradable, plan, restless
+from bot.engine.observations import Session, Window, outdated, read
+from bot.engine.pair import Action, Ask, Execution, hedge_gap, hedge_tradable, hedged_lots, lead_tradable, restless
 from bot.engine.watch import Watch
 from bot.model import event as ev
 from bot.model.command import Cancel, Command, Submit
@@ -96,6 +97,7 @@ class Engine:
         self._events: list[ev.Event] = []
         self._commands: list[Command] = []
         self._day_until_ns = 0
+        self._alarm = flatten.Alarm()
         self.due_ns = 0
         self.look_ns = NEVER
         self._restless = False
@@ -116,6 +118,8 @@ class Engine:
             self._stale_looks = True
         if kind is ev.VenueSnapshot:
             supervise.reconcile(self.ob, self.contacts, event, self._emit)  # type: ignore[arg-type]
+            if assess.note_margin(self.desk, event):  # type: ignore[arg-type]
+                self._stale_looks = True
         elif kind is ev.OrderFilled and event.client_id == "":  # type: ignore[union-attr]
             self._adopt(event)  # type: ignore[arg-type]
         elif kind is ev.VenueStatus:
@@ -143,6 +147,8 @@ class Engine:
         """Move a book; ask its strategies; compare stop levels."""
         bid, ask = q.bid, q.ask
         book, loops = self._of[q.instrument]
+        if q.venue_ts <= book.venue_ts and outdated(book, q):
+            return NOTHING
         if not 0.0 < bid <= ask < PRICE_MAX:  # NaN fails every comparison
             book.bid_size = book.ask_size = 0.0
             return NOTHING
@@ -224,13 +230,13 @@ class Engine:
         self._emit(ev.Alert(ts=self.ob.now, severity=severity, code=code, text=text))
 
     def _adopt(self, fill: ev.OrderFilled) -> None:
-        """Assign what a venue took by force to the only pair it can belong to; anything else stays quarantined."""
+        """Assign what a venue took by force, or took back, to the only pair it can belong to; anything else stays quarantined."""
         owners = [p for p in self.ob.pairs.values() if fill.instrument in (p.terms.lead, p.terms.hedge)]
-        held = self.ob.silos[fill.venue].unallocated.get(fill.instrument)
-        if held and fill.reason in ("liquidation", "adl") and len(owners) == 1:
+        if fill.reason in ("liquidation", "adl", "bust") and len(owners) == 1:
             self._stale_looks = True
-            self._emit(ev.Allocated(ts=self.ob.now, pair=owners[0].terms.id, instrument=fill.instrument, qty=held, price=fill.price, exec_id=fill.exec_id))
-            self._alert(Severity.CRIT, f"venue.{fill.reason}", f"{fill.venue} took {held} {fill.instrument}")
+            taken = fill.qty * fill.side.sign
+            self._emit(ev.Allocated(ts=self.ob.now, pair=owners[0].terms.id, instrument=fill.instrument, qty=taken, price=fill.price, exec_id=fill.exec_id))
+            self._alert(Severity.CRIT, f"venue.{fill.reason}", f"{fill.venue} took {taken} {fill.instrument}")
 
     def _react(self) -> Step:
         """Let day change, supervision, monitors and planner act on what is known now."""
@@ -250,8 +256,11 @@ class Engine:
                     self._thaw(loop)
             self._stale_looks = False
             self._act_on_plans()
+            alarm = self._alarm.look(ob, self.contacts, ((loop.state, loop.window) for loop in self.loops), self.x)
+            if alarm:
+                self._alert(Severity.CRIT, "kill.residual", alarm)
         self.due_ns = self._next_due()
-        self._restless = any(restless(loop.state) for loop in self.loops)
+        self._restless = any(restless(ob, loop.state) for loop in self.loops)
         exposed = self._restless or any(loop.watch.active for loop in self.loops)
         self.look_ns = ob.now + self.x.timer_ns if exposed else NEVER
         if not self._events and not self._commands:
@@ -287,6 +296,8 @@ class Engine:
         ended = unhedged = None
         if self._stale_looks or loop.watch.stirred(now):
             ended, unhedged = loop.watch.look(ob, pair, self.desk, self.limits, exposed)
+            for severity, text in loop.watch.warnings:
+                self._alert(severity, "margin.low", f"{pair.terms.id}: {text}")
         if ended is not None and pair.target != 0:
             self._stop(loop, ended)
         if unhedged is not None and not pair.frozen:
@@ -294,14 +305,21 @@ class Engine:
             self._alert(Severity.CRIT, "pair.unhedged", f"{pair.terms.id}: {unhedged.rule} {unhedged.observed:.1f} over {unhedged.limit:.1f}")
         else:
             self._thaw(loop)
+        if pair.out:
+            return  # neither leg waits for the other there, so the ladder has no end
         gap = hedge_gap(pair, loop.window)
-        if pair.unwind and gap == 0:
+        done = hedged_lots(pair, loop.window) == pair.lead.qty
+        if pair.unwind and done and pair.lead_order is None:
             self._emit(ev.UnwindSet(ts=now, pair=pair.terms.id, on=False, reason="hedged"))
-        elif not pair.unwind and gap != 0 and pair.hedge_order is None and lead_tradable(ob, loop.window):
+        elif not pair.unwind and not done and gap != 0 and pair.hedge_order is None and lead_tradable(ob, loop.window):
             if pair.hedge_attempts >= self.x.hedge_attempts:
                 self._emit(ev.UnwindSet(ts=now, pair=pair.terms.id, on=True, reason=f"{pair.hedge_attempts} hedge attempts failed"))
             elif unhedged is not None and not hedge_tradable(ob, loop.window):
                 self._emit(ev.UnwindSet(ts=now, pair=pair.terms.id, on=True, reason="unhedged over budget and the hedge cannot be traded"))
+
+    def left(self) -> tuple[flatten.Residual, ...]:
+        """Return what is left before the kill level in force is confirmed, with causes and the delta that is naked meanwhile."""
+        return flatten.explained(self.ob, self.contacts, ((loop.state, loop.window) for loop in self.loops))
 
     def _thaw(self, loop: PairLoop) -> None:
         """Let a pair frozen for its unhedged delta open again once it is hedged, or flat."""
@@ -353,7 +371,7 @@ class Engine:
     def _next_due(self) -> int:
         """Return the earliest time at which something must be done without a new event."""
         ob = self.ob
-        due = supervise.due_ns(ob, self.contacts, self.x)
+        due = min(supervise.due_ns(ob, self.contacts, self.x), self._alarm.due_ns)
         for loop in self.loops:
             pair = loop.state
             for order, retry_ns in ((pair.lead_order, pair.lead_retry_ns), (pair.hedge_order, pair.hedge_retry_ns)):

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bot.engine.obligations import Obligations
-from bot.engine.pair import Execution
+from bot.engine.pair import CANCEL, Execution
 from bot.model import event as ev
 from bot.model.command import Command, QueryOrder, QueryVenue
-from bot.model.event import NEVER
+from bot.model.event import LEVEL_RANK, NEVER
 from bot.model.ids import VenueId
 from bot.model.order import Order, OrderStatus, TimeInForce
 
@@ -78,7 +78,7 @@ def orders(ob: Obligations, x: Execution, emit: Emit, commands: list[Command]) -
 def venues(ob: Obligations, contacts: dict[VenueId, Contact], x: Execution, commands: list[Command]) -> None:
     """Ask a reachable venue for its whole state: often until reconciled, then periodically."""
     for contact in contacts.values():
-        if ob.silos[contact.venue].up and ob.now >= contact.due_ns(x):
+        if ob.silos[contact.venue].up and ob.now >= _ask_ns(ob, contact, x):
             contact.asked_ns = ob.now
             commands.append(QueryVenue(contact.venue))
 
@@ -90,7 +90,15 @@ def due_ns(ob: Obligations, contacts: dict[VenueId, Contact], x: Execution) -> i
         due = min(due, deadline_ns(ob.orders[client_id], x))
     for contact in contacts.values():
         if ob.silos[contact.venue].up:
-            due = min(due, contact.due_ns(x))
+            due = min(due, _ask_ns(ob, contact, x))
+    return due
+
+
+def _ask_ns(ob: Obligations, contact: Contact, x: Execution) -> int:
+    """Return when a venue is to be asked next: soon while a kill level waits for it to confirm what moved last."""
+    due = contact.due_ns(x)
+    if LEVEL_RANK[ob.kill_level] >= CANCEL and contact.agreed_ns <= ob.silos[contact.venue].moved_ns:
+        return min(due, contact.asked_ns + x.query_every_ns)
     return due
 
 

@@ -6,11 +6,13 @@ reached, no rule can have changed its answer, and `stirred` says so with a few m
 
 from __future__ import annotations
 
+from math import inf
+
 from bot.engine import assess
 from bot.engine.obligations import Obligations, PairState
 from bot.engine.observations import Window
 from bot.engine.pair import unhedged_coins
-from bot.model.event import NEVER
+from bot.model.event import NEVER, Severity
 from risk import funding, hedge, margin, stops
 from risk.limits import Limits
 from risk.request import Exposure
@@ -23,12 +25,13 @@ class Watch:
     """Observation-side memory of the monitors: trip levels, samples beyond them, unhedged time and dollar-seconds.
 
     Anchors (*_at) are prices of the last full look, weights (*_usd) what a pair loses or wins per USD of them.
-    loss_room: USD the pair may lose from there before a money rule can trip; margin_room: the same for the silos.
+    loss_room: USD the pair may lose from there before a money rule can trip; margin_room: the same for the silos and their
+    warning. low: venues whose silo has been warned of; warnings: what the last look has to say of them.
     """
 
     __slots__ = ("active", "awake", "best_pnl", "direction", "entry_premium", "hedge_at", "hedge_usd", "lead_at", "lead_usd", "look_ns",
-                 "loss_room", "margin_room", "mark_at", "pnl", "samples", "since_ns", "spread_rule", "spread_usd", "stable_at",
-                 "touched_ns", "trailing", "usd_s", "wallet", "window")  # fmt: skip
+                 "loss_room", "low", "margin_room", "mark_at", "pnl", "samples", "since_ns", "spread_rule", "spread_usd", "stable_at",
+                 "touched_ns", "trailing", "usd_s", "wallet", "warnings", "window")  # fmt: skip
 
     def __init__(self, window: Window) -> None:
         self.window = window
@@ -44,6 +47,8 @@ class Watch:
         self.lead_at = self.hedge_at = self.mark_at = self.stable_at = 0.0
         self.lead_usd = self.hedge_usd = self.wallet = 0.0
         self.loss_room = self.margin_room = 0.0
+        self.low: set[str] = set()
+        self.warnings: list[tuple[Severity, str]] = []
 
     def arm(self, pair: PairState, limits: Limits) -> None:
         """Recompute the stop levels from the pair's entry; called after every fact."""
@@ -53,6 +58,7 @@ class Watch:
             self.samples = 0
             self.best_pnl = self.usd_s = 0.0
             self.since_ns = 0
+            self.low.clear()
             return
         self.direction = 1 if (pair.lead.qty or -pair.hedge.qty) > 0 else -1
         self.entry_premium = assess.entry_premium_usd(pair)
@@ -116,23 +122,43 @@ class Watch:
         Until both legs and their currencies have a price (after a restart) only the unhedged time can be judged: a
         profit at price zero is not a loss.
         """
+        self.warnings.clear()
         open_coins = self.measure(ob, pair, limits)
         if self.window.lead.mid <= 0.0 or self.window.hedge.mid <= 0.0 or assess.settle_usd(self.window) <= 0.0:
             self.look_ns = 0
             return None, hedge.over_budget(open_coins, self.since_ns, self.usd_s, ob.now, limits)
         x = assess.exposure(ob, pair, self.window, desk, best_pnl_usd=self.best_pnl, unhedged=open_coins,
                             unhedged_since_ns=self.since_ns, unhedged_usd_s=self.usd_s)  # fmt: skip
-        if x is None:
+        if x is None:  # what a venue did to a pair that never traded has no entry to be judged by, but is open all the same
             self.look_ns = 0
-            return None, None
+            return None, hedge.over_budget(open_coins, self.since_ns, self.usd_s, ob.now, limits)
         self.pnl = x.pnl_usd
         self.best_pnl = max(self.best_pnl, x.pnl_usd)
         ended = stops.slow_stops(x, limits) or margin.breach(x, limits) or funding.budget(x, limits)
         unhedged = hedge.breach(x, limits)
-        self._leave_room(pair, x, limits, pairs_open)
+        strains = margin.strains(x, limits)
+        self._warn(strains, limits)
+        self._leave_room(pair, x, strains, limits, pairs_open)
         return ended, unhedged
 
-    def _leave_room(self, pair: PairState, x: Exposure, limits: Limits, pairs_open: int) -> None:
+    def _warn(self, strains: tuple[margin.Strain, ...], limits: Limits) -> None:
+        """Note each silo that has become strained or eased again, once."""
+        for strain in strains:
+            venue, warned = strain.venue, strain.venue in self.low
+            if margin.low(strain, warned, limits) is warned:
+                continue
+            self.low ^= {venue}
+            state = f"{venue} shocks would take {strain.need:,.0f} {strain.currency}, {strain.share:.0%} of what it has"
+            if warned:
+                self.warnings.append((Severity.INFO, f"{state}: eased"))
+            else:
+                missing, part = strain.need / limits.margin_warn_share - strain.free, 1.0 - limits.margin_warn_share / strain.share
+                action = f"add {missing:,.0f} {strain.currency} or cut both legs by {part:.0%}"
+                self.warnings.append((Severity.WARN, f"{state}, warn at {limits.margin_warn_share:.0%}; {action}"))
+
+    def _leave_room(
+        self, pair: PairState, x: Exposure, strains: tuple[margin.Strain, ...], limits: Limits, pairs_open: int
+    ) -> None:
         """Note how far prices and time may go before a rule can answer differently."""
         window = self.window
         self.lead_at, self.mark_at, self.stable_at = window.lead.mid, window.hedge.mark, x.stable.usd
@@ -151,7 +177,8 @@ class Watch:
             (desk.nav_usd - (1.0 - limits.daily_loss_share) * desk.day_start_usd) / pairs_open,
         ]
         self.loss_room = max(0.0, min(rooms) - abs(desk.nav_usd) * 1e-9)
-        self.margin_room = margin.room_usd(x, limits) / pairs_open
+        rooms = [margin.warn_room_usd(strain, limits) for strain in strains if strain.venue not in self.low]
+        self.margin_room = min(margin.room_usd(x, limits), *rooms, inf) / pairs_open
         self.look_ns = self._deadline(x, limits)
 
     def _deadline(self, x: Exposure, limits: Limits) -> int:

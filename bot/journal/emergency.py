@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 
+from bot.crash import crash_point
 from bot.journal.codec import Row
 from bot.model.errors import JournalError
 
@@ -114,6 +115,7 @@ class EmergencyFile:
         blank = bytes(SLOT)
         try:
             for index in range(self._scan() - 1, -1, -1):
+                crash_point("import.clearing")
                 os.pwrite(self._fd, blank, index * SLOT)
         except OSError as error:
             raise JournalError(f"emergency file {self._path}: {error.strerror}") from error
@@ -150,6 +152,7 @@ class EmergencyFile:
             raise JournalError(f"emergency file {self._path} is damaged: {size} of {SIZE} bytes are left{_WAY_OUT}")
         os.posix_fallocate(self._fd, 0, SIZE)
         self._put(bytes(SIZE), 0)
+        crash_point("emergency.allocated")
         folder = os.open(self._path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import URL, Connection, CursorResult, Engine, Select, Table, and_, bindparam, create_engine, delete, event, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from bot.crash import crash_point
 from bot.journal import codec, tables
 from bot.journal.accounts import BOOKED_KINDS, Accounts, FillPosting, FundingPosting, Posting, Trade
 from bot.journal.decisions import Decision, Decisions
@@ -153,6 +154,8 @@ class Ledger:
         page.put(tables.WATERMARK, {"name": _NAME, "seq": batch[-1][0]})
         with self._engine.begin() as connection:
             page.write(connection)
+            crash_point("ledger.before_commit")
+        crash_point("ledger.after_commit")
         self._watermark = batch[-1][0]
 
 

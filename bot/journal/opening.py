@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from bot.crash import crash_point
 from bot.journal import codec, migrations
 from bot.journal.emergency import EmergencyFile
 from bot.journal.mark import Mark
@@ -108,6 +109,7 @@ def import_emergency(connection: sqlite3.Connection, file: EmergencyFile) -> int
             fresh = _new(connection, rows)
             connection.executemany(INSERT, codec.sealed(fresh))
             connection.executemany(_CONFIRM, [(row[0], row[4]) for row in rows])
+            crash_point("import.before_commit")
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -115,7 +117,9 @@ def import_emergency(connection: sqlite3.Connection, file: EmergencyFile) -> int
             raise
     except sqlite3.Error as error:
         raise JournalError(f"journal: the emergency file could not be imported: {error}") from error
+    crash_point("import.after_commit")
     file.clear()
+    crash_point("import.after_clear")
     return len(fresh)
 
 

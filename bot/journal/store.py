@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from bot.crash import crash_point
 from bot.journal import codec, migrations, opening
 from bot.journal.emergency import EmergencyFile
 from bot.journal.mark import MarkFile
@@ -74,12 +75,17 @@ class SqliteJournal:
             raise JournalError(f"journal: seq {seq} does not follow {self._last_seq}")
         rows = codec.sealed(codec.encode(seq, events))
         self._last_seq = seq
+        crash_point("journal.before_write")
         self._writer.submit(Job(INSERT, rows, seq))
+        crash_point("journal.before_mark")
         self._mark.step(seq, codec.seal(rows))
+        crash_point("journal.after_mark")
 
     def emergency(self, seq: int, events: Sequence[Event]) -> None:
         """Record events beside the database (port); they enter the journal at the next open."""
+        crash_point("emergency.before_write")
         self._emergency.write(codec.encode(seq, events))
+        crash_point("emergency.after_write")
 
     def lease_run(self, mode: str) -> int:
         """Return the next run number of this database, durable before it returns.
@@ -90,7 +96,9 @@ class SqliteJournal:
         if held is not None and held != mode:
             raise ConfigError(f"this database was written in mode {held!r} and cannot be used in mode {mode!r}")
         run = self.reader.run() + 1
+        crash_point("lease.before_commit")
         self._writer.submit(Job(_SET_META, [("mode", mode), ("run", str(run))]))
+        crash_point("lease.after_commit")
         self._mark.leased(run)
         return run
 
@@ -100,8 +108,11 @@ class SqliteJournal:
 
     def checkpoint(self, seq: int, state: bytes) -> None:
         """Keep the encoded state after `seq`; JournalError only means that a recovery reads a longer tail."""
+        crash_point("checkpoint.before_write")
         self._writer.submit(Job(_SET_CHECKPOINT, [(seq, state, codec.checkpoint_checksum(seq, state))]))
+        crash_point("checkpoint.after_write")
         self._writer.submit(Job(_DROP_CHECKPOINTS, [(CHECKPOINTS_KEPT,)]))
+        crash_point("checkpoint.after_drop")
 
     def read(self, from_seq: int = 0) -> Iterator[Entry]:
         """Yield (seq, n, event) from `from_seq` on, in order."""
@@ -124,12 +135,14 @@ class SqliteJournal:
 
         While the disk hangs the folder stays locked until the process ends: the thread may still write to it.
         """
+        crash_point("close.before")
         self.reader.close()  # first, so that the writer's is the last connection and leaves one file without a log
         try:
             self._writer.close()
         finally:
             if not self._writer.alive:
                 self._files.close()
+        crash_point("close.after")
 
 
 class MemoryJournal:
@@ -142,7 +155,10 @@ class MemoryJournal:
 
     def append(self, seq: int, events: Sequence[Event]) -> None:
         """Keep the events of one step (port)."""
-        self._rows += codec.encode(seq, events)
+        rows = codec.encode(seq, events)
+        crash_point("journal.before_write")
+        self._rows += rows
+        crash_point("journal.after_mark")
 
     def emergency(self, seq: int, events: Sequence[Event]) -> None:
         """Keep the events like any others: memory has no second place."""

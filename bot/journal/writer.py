@@ -15,6 +15,7 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from bot.crash import crash_point
 from bot.model.errors import JournalError
 
 INSERT = "INSERT OR IGNORE INTO journal (seq, n, ts, kind, body, crc, confirmed) VALUES (?, ?, ?, ?, ?, ?, 1)"
@@ -140,7 +141,9 @@ class Writer:
             for job in jobs:
                 connection.executemany(job.sql, job.rows)
             connection.executemany(MARK_UNCONFIRMED, [(seq,) for seq in unconfirmed])
+            crash_point("journal.before_commit")
             connection.execute("COMMIT")
+            crash_point("journal.after_commit")
         except sqlite3.Error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")

@@ -2,8 +2,10 @@
 
 Two files hold the same state and the higher level wins; one missing or unreadable file means at least FREEZE, because
 a latch that cannot be read was set for a reason somebody once had. Both absent is the only way to mean "never set". Raising
-never lowers and is idempotent; only `resume` lowers. The audit file is append-only, each line carrying the digest of the
-line before it. This module has no dependency but the model, so that a kill works when everything else is broken.
+never lowers and is idempotent; only `resume` lowers. Level and venues to evacuate rise apart: FLATTEN over an evacuation
+keeps its venues, an evacuation under FLATTEN adds one. The audit file is append-only, each line carrying the digest of the
+line before it and its own, so that a changed line is found; lines cut off at the end are not. This module has no
+dependency but the model, so that a kill works when everything else is broken.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ from pathlib import Path
 
 import msgspec
 
+from bot.crash import crash_point
 from bot.model.errors import BotError, JournalError
 from bot.model.event import LEVEL_RANK, KillLevel
+from bot.model.ids import VenueId
 from bot.model.notation import iso
 
 FILES = ("latch.a.json", "latch.b.json")
@@ -32,9 +36,13 @@ _FIRST = "0" * 64
 
 
 class LatchState(msgspec.Struct, frozen=True, kw_only=True):
-    """The level in force and where it came from. fault: why the level is at least FREEZE although nobody asked."""
+    """The level in force and where it came from. evacuate: venues to leave, sorted; none below EVACUATE.
+
+    fault: why the level is at least FREEZE although nobody asked.
+    """
 
     level: KillLevel = KillLevel.NONE
+    evacuate: tuple[VenueId, ...] = ()
     kill_id: str = ""
     reason: str = ""
     who: str = ""
@@ -44,7 +52,10 @@ class LatchState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One change, or attempted change, of the latch. prev: SHA-256 of the line before, as it stands in the file."""
+    """One change, or attempted change, of the latch. level, evacuate: what was asked for, before and after: what was in force.
+
+    prev: SHA-256 of the line before, as it stands in the file. digest: of this one, encoded with an empty digest.
+    """
 
     at: str
     who: str
@@ -56,6 +67,12 @@ class AuditLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     after: KillLevel
     kill_id: str
     prev: str
+    evacuate: tuple[VenueId, ...] = ()
+    digest: str = ""
+
+    def sealed(self) -> AuditLine:
+        """Return the line with its own digest."""
+        return msgspec.structs.replace(self, digest=_digest(self))
 
 
 class Latch:
@@ -79,6 +96,8 @@ class Latch:
         if not found and len(faults) == sum("missing" in f for f in faults):
             return LatchState()
         highest = max(found, key=lambda s: LEVEL_RANK[s.level], default=LatchState())
+        for state in found:
+            highest = msgspec.structs.replace(highest, evacuate=_both(highest, state.evacuate))
         if not faults:
             return highest
         level = max(highest.level, KillLevel.FREEZE, key=LEVEL_RANK.__getitem__)
@@ -92,24 +111,29 @@ class Latch:
             self._seen = seen
         return self._state
 
-    def raise_to(self, level: KillLevel, *, reason: str, who: str, channel: str, now_ns: int) -> LatchState:
-        """Raise the latch to `level` and return what is in force, durable when this returns.
+    def raise_to(
+        self, level: KillLevel, *, reason: str, who: str, channel: str, now_ns: int, venue: VenueId | None = None
+    ) -> LatchState:  # fmt: skip
+        """Raise the latch to `level` and return what is in force, durable when this returns. venue: the one to EVACUATE.
 
         A latch already as high stays as it is and returns its kill_id. Raises JournalError only if neither file could
-        be written.
+        be written, ValueError for NONE, for EVACUATE without a venue and for a venue at another level.
         """
         if level is KillLevel.NONE:
             raise ValueError("raising to NONE is a resume")
+        if (level is KillLevel.EVACUATE) is not bool(venue):
+            raise ValueError(f"{level} with venue {venue!r}")
+        asked = (venue,) if venue else ()
         with self._locked(must=False):
             before = self.read()
-            if LEVEL_RANK[before.level] >= LEVEL_RANK[level] and not before.fault:
-                self._audit("raise", level, reason, who, channel, now_ns, before, before)
+            highest, evacuate = max(level, before.level, key=LEVEL_RANK.__getitem__), _both(before, asked)
+            if (highest, evacuate) == (before.level, before.evacuate) and not before.fault:
+                self._audit("raise", level, asked, reason, who, channel, now_ns, before, before)
                 return before
-            level = max(level, before.level, key=LEVEL_RANK.__getitem__)
             kill_id = before.kill_id if before.level is not KillLevel.NONE and before.kill_id else _new_id(now_ns)
-            after = LatchState(level=level, kill_id=kill_id, reason=reason, who=who, channel=channel, ts_ns=now_ns)
+            after = LatchState(level=highest, evacuate=evacuate, kill_id=kill_id, reason=reason, who=who, channel=channel, ts_ns=now_ns)
             self._write(after, need=1)
-            self._audit("raise", level, reason, who, channel, now_ns, before, after)
+            self._audit("raise", level, asked, reason, who, channel, now_ns, before, after)
             return after
 
     def resume(self, *, reason: str, who: str, channel: str, now_ns: int) -> LatchState:
@@ -119,42 +143,58 @@ class Latch:
         with self._locked(must=True):
             before = self.read()
             after = LatchState(kill_id=before.kill_id, reason=reason, who=who, channel=channel, ts_ns=now_ns)
-            self._audit("resume", KillLevel.NONE, reason, who, channel, now_ns, before, after, must=True)
+            self._audit("resume", KillLevel.NONE, (), reason, who, channel, now_ns, before, after, must=True)
             self._write(after, need=2)
             return after
 
     def _write(self, state: LatchState, need: int) -> None:
-        """Write both files atomically; `need` of them must succeed."""
+        """Write both files atomically, the one that says the lower level first; `need` of them must succeed.
+
+        Whoever dies in between leaves the higher level of the other copy in force: a resume lowers nothing before its end.
+        """
         body, failed = msgspec.json.encode(state) + b"\n", []
-        for name in FILES:
+        crash_point("latch.before_first")
+        for place, name in enumerate(sorted(FILES, key=self._rank)):
+            if place:
+                crash_point("latch.between_copies")
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 _replace(self.folder / name, body)
             except OSError as error:
                 failed.append(f"{name}: {error}")
+        crash_point("latch.after_second")
         if len(FILES) - len(failed) < need:
             raise JournalError(f"latch in {self.folder}: " + "; ".join(failed))
 
+    def _rank(self, name: str) -> int:
+        """Return the rank of the level one file says, -1 if it says none."""
+        try:
+            return LEVEL_RANK[msgspec.json.decode((self.folder / name).read_bytes(), type=LatchState).level]
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            return -1
+
     def _audit(
-        self, action: str, level: KillLevel, reason: str, who: str, channel: str, now_ns: int,
+        self, action: str, level: KillLevel, evacuate: tuple[VenueId, ...], reason: str, who: str, channel: str, now_ns: int,
         before: LatchState, after: LatchState, *, must: bool = False,
     ) -> None:  # fmt: skip
         """Append one line; a raise goes on without it, a resume does not."""
+        crash_point("latch.before_audit")
         try:
             path = self.folder / AUDIT
             self.folder.mkdir(parents=True, exist_ok=True)
             old = path.read_bytes() if path.exists() else b""
             lines = old.splitlines()
             line = AuditLine(
-                at=iso(now_ns), who=who, channel=channel, action=action, level=level, reason=reason,
+                at=iso(now_ns), who=who, channel=channel, action=action, level=level, evacuate=evacuate, reason=reason,
                 before=before.level, after=after.level, kill_id=after.kill_id,
                 prev=hashlib.sha256(lines[-1]).hexdigest() if lines else _FIRST,
-            )  # fmt: skip
+            ).sealed()  # fmt: skip
             torn = b"\n" if old and not old.endswith(b"\n") else b""
             with path.open("ab") as file:
                 file.write(torn + msgspec.json.encode(line) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
+            crash_point("latch.after_audit")
         except OSError as error:
             if must:
                 raise JournalError(f"audit in {self.folder}: {error}") from error
@@ -176,6 +216,11 @@ class Latch:
             yield
         finally:
             os.close(fd)
+
+
+def _both(state: LatchState, venues: tuple[VenueId, ...]) -> tuple[VenueId, ...]:
+    """Return the venues of `state` and `venues`, sorted, each once."""
+    return tuple(sorted({*state.evacuate, *venues}))
 
 
 def _lock(fd: int) -> bool:
@@ -200,6 +245,7 @@ def _replace(path: Path, body: bytes) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+    crash_point("latch.before_rename")
     os.replace(draft, path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -224,16 +270,25 @@ def _new_id(now_ns: int) -> str:
     return f"K{now_ns // 1_000_000:013d}{secrets.token_hex(2)}"
 
 
+def _digest(line: AuditLine) -> str:
+    return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(line, digest=""))).hexdigest()
+
+
 def check_audit(path: Path) -> list[str]:
-    """Return what is wrong with an audit file, line by line; empty when the chain holds."""
+    """Return what is wrong with an audit file, line by line; empty when every line is whole and follows the one before.
+
+    A file that is not there has no line. Raises OSError for one that cannot be read.
+    """
     wrong, prev = [], _FIRST
-    for number, raw in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, raw in enumerate(path.read_bytes().splitlines() if path.exists() else (), start=1):
         try:
             line = msgspec.json.decode(raw, type=AuditLine)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             wrong.append(f"line {number}: {error}")
         else:
-            if line.prev != prev:
+            if line.digest != _digest(line):
+                wrong.append(f"line {number}: was changed")
+            elif line.prev != prev:
                 wrong.append(f"line {number}: does not follow line {number - 1}")
         prev = hashlib.sha256(raw).hexdigest()
     return wrong

@@ -21,12 +21,13 @@ NEVER = 1 << 62
 
 
 class KillLevel(StrEnum):
-    """Levels of the kill switch, in rising order (facts: kill switch specification)."""
+    """Levels of the kill switch, in rising order; EVACUATE is about venues, the rest of the desk is as at CANCEL."""
 
     NONE = "NONE"
     PAUSE = "PAUSE"
     FREEZE = "FREEZE"
     CANCEL = "CANCEL"
+    EVACUATE = "EVACUATE"
     FLATTEN = "FLATTEN"
     SEVER = "SEVER"
 
@@ -189,13 +190,14 @@ class WorkingOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VenueSnapshot(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Answer to a full query of one venue: what is working and held there, and what the account holds."""
+    """Answer to a full query of one venue: what is working and held there, cash, and maintenance margin asked (absent: not told)."""
 
     ts: int
     venue: VenueId
     positions: dict[InstrumentId, Decimal]
     working: tuple[WorkingOrder, ...]
     cash: dict[str, Decimal]
+    maintenance: dict[str, float] = {}
 
 
 class QueryFailed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -217,15 +219,17 @@ class RunStarted(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     mode: str
     cash: dict[VenueId, dict[str, Decimal]]
     kill_level: KillLevel = KillLevel.NONE
+    evacuate: tuple[VenueId, ...] = ()
 
 
 class KillSet(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """The kill level was set (raised by anyone, lowered only by a resume with a reason)."""
+    """The kill level was raised, or lowered to NONE by a resume with a reason. evacuate: venues to leave, at EVACUATE or above."""
 
     ts: int
     level: KillLevel
     kill_id: str
     reason: str
+    evacuate: tuple[VenueId, ...] = ()
 
 
 class DayStarted(msgspec.Struct, frozen=True, tag=True, kw_only=True):

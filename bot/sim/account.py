@@ -11,13 +11,16 @@ from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+import msgspec
+
 from bot.market.funding import payment
 from bot.model.event import CashBooked, Event, FundingPaid, OrderFilled
 from bot.model.ids import ClientId, InstrumentId, VenueId
 from bot.model.instrument import Instrument, coins, initial_margin, maintenance_margin, notional, to_decimal
 from bot.model.order import Side
 from bot.model.position import BOOKED, apply_fill, pnl_est
-from bot.sim.listing import ZERO, Listing
+from bot.sim.book import ZERO
+from bot.sim.listing import Listing
 
 Booking = OrderFilled | FundingPaid | CashBooked
 
@@ -98,6 +101,11 @@ class Account:
         self._publish(fill)
         return fill
 
+    def reverse(self, fill: OrderFilled, exec_id: str, reason: str, now_ns: int) -> None:
+        """Book the opposite of an execution at its price, give its fee back and report that as nobody's."""
+        side = Side.SELL if fill.side is Side.BUY else Side.BUY
+        self._publish(msgspec.structs.replace(fill, ts=now_ns, client_id="", exec_id=exec_id, side=side, fee=-fill.fee, reason=reason))
+
     def pay_funding(self, listing: Listing, stamp_ns: int) -> None:
         """Book one funding stamp on the position held, at the last mark; nothing without a position.
 
@@ -163,7 +171,7 @@ class Account:
             worst = max(abs(x.position.qty + buys), abs(x.position.qty - sells))
             if worst:
                 price = x.price() or float(limit)
-                needed += _in_settle(x.instrument, initial_margin(x.instrument, _notional(x, worst, price)), price)
+                needed += x.rates * _in_settle(x.instrument, initial_margin(x.instrument, _notional(x, worst, price)), price)
         return self.equity(currency) >= needed
 
     def watch(self, currency: str) -> float:
@@ -201,11 +209,33 @@ def held_maintenance(listing: Listing) -> float:
     """Return the maintenance margin of the position held in one listing, in its settle currency, at mark."""
     price = listing.price()
     required = maintenance_margin(listing.instrument, _notional(listing, abs(listing.position.qty), price))
-    return _in_settle(listing.instrument, required, price)
+    return listing.rates * _in_settle(listing.instrument, required, price)
+
+
+def adl_score(listing: Listing, account: Account) -> float:
+    """Return profit share x leverage of a position, by which venues choose whom to deleverage first; 0.0 flat or losing.
+
+    Profit share: unrealised profit over the value at entry. Leverage: value at mark over the equity behind it (inf without).
+    """
+    position, price = listing.position, listing.price()
+    if position.qty_f == 0.0 or price <= 0.0:
+        return 0.0
+    profit = pnl_est(listing.instrument, position, price, listing.unit)
+    if profit <= 0.0:
+        return 0.0
+    size = abs(position.qty_f)
+    share = profit / _in_settle(listing.instrument, _size(listing, size, position.avg_f), position.avg_f)
+    equity = account.equity(listing.instrument.settle)
+    value = _in_settle(listing.instrument, _size(listing, size, price), price)
+    return share * value / equity if equity > 0.0 else math.inf
 
 
 def _notional(listing: Listing, qty: Decimal, price: float) -> float:
-    size = float(qty) * listing.unit
+    return _size(listing, float(qty), price)
+
+
+def _size(listing: Listing, qty: float, price: float) -> float:
+    size = qty * listing.unit
     return size if listing.instrument.inverse else size * price
 
 

@@ -1,137 +1,36 @@
-"""One exchange, pure and synchronous in its own time: it takes orders and market moves and appends what it has to say.
+"""One exchange: the customer's orders, and what a venue does to an account unasked, on the trading floor of bot.sim.floor.
 
-Matching is at the top of the book: what is displayed can be had once, until the next quote. Stamps, session ends and
-margin act at their own instants, before whatever happens at that instant. Every fact is appended to `reports` (for the
-customer) and, if it must survive the process, to `records` (for the venue's own log); whoever owns the exchange
-empties both. A client id names one order for ever: a second order with it is refused and the first stands.
+A client id names one order for ever: a second order with it is refused and the first stands.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 
-import msgspec
-
 from bot.model import event as ev
-from bot.model.event import NEVER
-from bot.model.ids import ClientId, InstrumentId, VenueId
-from bot.model.instrument import Instrument, Rounding, round_price, round_qty, to_decimal
+from bot.model.ids import ClientId, InstrumentId
+from bot.model.instrument import Rounding, round_price, round_qty, to_decimal
 from bot.model.order import OrderSpec, Outcome, Side, TimeInForce
-from bot.model.ports import SessionSource
-from bot.sim.account import Account
-from bot.sim.listing import ZERO, Listing, Ticket
-from bot.sim.matching import crossed, next_slice, taken
-from bot.sim.orders import OrderReceived, Record, Register, refusal
+from bot.sim.account import adl_score
+from bot.sim.floor import DEFAULT_RULES, LIQUIDATION, Floor, Rules
+from bot.sim.matching import taken
+from bot.sim.orders import Halted, OrderReceived, RatesSet, Record, refusal
+
+__all__ = ["ADL", "BUST", "DEFAULT_RULES", "DUPLICATE", "LIQUIDATION", "MANUAL", "UNKNOWN", "Exchange", "Rules"]
 
 DUPLICATE = "duplicate client id"
 UNKNOWN = "unknown instrument"
-LIQUIDATION = "liquidation"
 ADL = "adl"
+BUST = "bust"
+MANUAL = "manual"
+
+ADL_MEDIAN = 0.1
+"""Score below which half of the others on the winning side are: an assumption (profit of 10 % at single leverage, 1 % at ten)."""
 
 
-class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """How this exchange treats an account.
-
-    fee_rounding: quantum that fees are rounded half-up to, None for exact. liquidation_rate: fraction of notional
-    charged on top of the taker fee (an assumption; above about 0.6 % every liquidation would take all). liquidation_slice: share of a position
-    sold at a time, 0..1. insured: an account without positions is brought back to 0 when it owes (offshore venues).
-    """
-
-    fee_rounding: Decimal | None = None
-    liquidation_rate: Decimal = Decimal("0.002")
-    liquidation_slice: Decimal = Decimal("0.25")
-    insured: bool = False
-
-
-DEFAULT_RULES = Rules()
-
-
-class Exchange:
-    """Market, orders and one customer's account at one venue. `now` only rises; `next_ns`: when time itself acts next.
-
-    Callers pass times in order; a method called at a later time first lets everything due until then happen.
-    """
-
-    def __init__(
-        self, venue: VenueId, instruments: Sequence[Instrument], cash: Mapping[str, Decimal], sessions: SessionSource,
-        rules: Rules = DEFAULT_RULES, now_ns: int = 0,
-    ) -> None:  # fmt: skip
-        self.venue = venue
-        self.rules = rules
-        self.sessions = sessions
-        self.now = now_ns
-        self.next_ns = NEVER
-        self.reports: list[ev.Event] = []
-        self.records: list[Record] = []
-        self.listings: dict[InstrumentId, Listing] = {i.id: Listing(i) for i in instruments}
-        self.account = Account(venue, self.listings, cash, self.reports, self.records, rules.fee_rounding)
-        self.register = Register(venue, self.listings, self.reports, self.records)
-        self.orders = self.register.tickets
-
-    # The market.
-
-    def quote(self, q: ev.Quote) -> bool:
-        """Take a top of book; return whether that had consequences (reports to collect)."""
-        if q.ts >= self.next_ns:
-            self.advance(q.ts)
-        x = self.listings[q.instrument]
-        x.quote = q
-        if x.resting or not (q.bid >= x.bid_low and q.ask <= x.ask_high):
-            self.now = max(self.now, q.ts)
-            self._match(x)
-            self._look(x.instrument.settle)
-        return bool(self.reports)
-
-    def mark(self, m: ev.MarkPrice) -> None:
-        """Take a mark price; margin goes by it from the first one on. Anything not > 0 and finite is ignored."""
-        self.advance(m.ts)
-        if not 0.0 < m.mark < math.inf:
-            return
-        x = self.listings[m.instrument]
-        first, x.mark = x.mark == 0.0, m.mark
-        if x.position.qty_f and (first or not x.low <= m.mark <= x.high):
-            self._look(x.instrument.settle)
-
-    def funding(self, f: ev.FundingRate) -> None:
-        """Take the rate announced for the next stamp; the last one announced before the stamp is what is paid."""
-        self.advance(f.ts)
-        if not math.isfinite(f.rate):
-            return
-        x = self.listings[f.instrument]
-        x.funding = f
-        x.next_stamp = f.stamp_ns if f.stamp_ns > self.now else NEVER
-        self._reschedule()
-
-    def prime(self, event: ev.Observation) -> None:
-        """Take a market observation from before this exchange began, without matching, margin or stamps in the past."""
-        x = None if isinstance(event, ev.Timer | ev.VenueSnapshot) else self.listings.get(event.instrument)
-        if x is None:
-            return
-        if isinstance(event, ev.Quote):
-            x.quote = event
-        elif isinstance(event, ev.MarkPrice):
-            x.mark = event.mark
-        elif isinstance(event, ev.FundingRate):
-            x.funding, x.next_stamp = event, event.stamp_ns if event.stamp_ns > self.now else NEVER
-        self.account.watch(x.instrument.settle)
-        self._reschedule()
-
-    def advance(self, now_ns: int) -> None:
-        """Let everything that is due up to and including `now_ns` happen: funding stamps, session ends."""
-        while self.next_ns <= now_ns:
-            at = self.now = max(self.now, self.next_ns)
-            for x in self.listings.values():
-                if x.next_stamp <= at:
-                    stamp, x.next_stamp = x.next_stamp, NEVER
-                    self.account.pay_funding(x, stamp)
-                    self._look(x.instrument.settle)
-                if x.resting and x.until <= at and not self._open(x):
-                    for ticket in list(x.resting.values()):
-                        self.register.end(ticket, Outcome.EXPIRED, "session end", self.now)
-            self._reschedule()
-        self.now = max(self.now, now_ns)
+class Exchange(Floor):
+    """Market, orders and one customer's account at one venue."""
 
     # Orders.
 
@@ -146,19 +45,19 @@ class Exchange:
             return DUPLICATE
         ticket = self.register.receive(spec, self.now)
         x = self.listings.get(spec.instrument)
-        why = UNKNOWN if x is None else refusal(spec, x, self.account, self.now, self._open(x))
+        why = UNKNOWN if x is None else refusal(spec, x, self.account, self.now, self._in_session(x), self.rules.limit_share)
         if x is None or why:
             self.register.end(ticket, Outcome.REJECTED, why, self.now)
             return why
         self.register.accept(ticket, self.now)
-        qty, price = taken(x, ticket, shown)
-        if qty > 0:
+        wanted = spec.qty if shown is None else min(spec.qty, shown)
+        for price, qty in taken(x, spec.side, wanted, spec.limit, self.now):
             self._execute(x, ticket, qty, price, maker=False)
         if ticket.outcome is None:
             if spec.tif is TimeInForce.IOC:
                 self.register.end(ticket, Outcome.CANCELLED, "ioc remainder", self.now)
             else:
-                x.resting[spec.client_id] = ticket
+                self._rest(x, ticket)
                 self._reschedule()
         self._look(x.instrument.settle)
         return ""
@@ -198,7 +97,8 @@ class Exchange:
             for c, t in x.resting.items()
         )
         self.reports.append(
-            ev.VenueSnapshot(ts=self.now, venue=self.venue, positions=self.positions(), working=working, cash=dict(self.account.cash))
+            ev.VenueSnapshot(ts=self.now, venue=self.venue, positions=self.positions(), working=working, cash=dict(self.account.cash),
+                             maintenance={c: self.account.maintenance(c) for c in self.account.cash})  # fmt: skip
         )
 
     def positions(self) -> dict[InstrumentId, Decimal]:
@@ -214,6 +114,8 @@ class Exchange:
         if ticket is None or ticket.outcome is not None or ticket.leaves <= 0:
             return False
         x = self.listings[ticket.spec.instrument]
+        if x.halted_until:
+            return False
         self._execute(x, ticket, ticket.leaves, ticket.spec.limit, maker=True)
         self._look(x.instrument.settle)
         return True
@@ -235,13 +137,80 @@ class Exchange:
         self._look(x.instrument.settle)
         return True
 
+    def adl_rank(self, instrument: InstrumentId) -> int:
+        """Return the place in the queue for auto-deleveraging, 0 (last, flat or losing) to 4 (first).
+
+        Exchanges rank holders by profit share x leverage and show the quantile in five steps (Binance's page on
+        auto-deleveraging, read 2026-11). Nobody else is here, so the others' scores are assumed: a fraction
+        score / (score + ADL_MEDIAN) of them is lower.
+        """
+        score = adl_score(self.listings[instrument], self.account)
+        return min(4, int(5.0 / (1.0 + ADL_MEDIAN / score))) if score > 0.0 else 0
+
+    def bust(self, exec_id: str, now_ns: int) -> bool:
+        """Reverse an execution: the opposite booking at its price, its fee returned, reason BUST, `exec_id` + "-bust".
+
+        No order explains it (client id ""): an order's fills only ever add up to what it filled. Returns False for an
+        execution that is not known, that is a reversal, or that was reversed before.
+        """
+        self.advance(now_ns)
+        fills = {f.exec_id: f for f in self.account.history if isinstance(f, ev.OrderFilled)}
+        fill, reversal = fills.get(exec_id), f"{exec_id}-{BUST}"
+        if fill is None or fill.reason == BUST or reversal in fills:
+            return False
+        self.account.reverse(fill, reversal, BUST, self.now)
+        self._look(self.listings[fill.instrument].instrument.settle)
+        return True
+
+    def trade_manually(self, instrument: InstrumentId, side: Side, qty: Decimal, now_ns: int) -> bool:
+        """Let a person trade `qty` (> 0, whole lots) in the account by hand, at the market; return whether anything traded.
+
+        Not when the instrument does not trade, the book is empty or margin does not allow it. No order explains it: client
+        id "", reason MANUAL.
+        """
+        self.advance(now_ns)
+        x = self.listings[instrument]
+        levels = x.levels(side, self.now)
+        if not self._open(x) or qty <= 0 or qty % x.instrument.lot or not levels:
+            return False
+        held, signed = x.position.qty, qty * side.sign
+        reduces = held * signed < 0 and qty <= abs(held)
+        if not reduces and not self.account.affords(x, side, qty, levels[0][0]):
+            return False
+        for price, part in taken(x, side, qty, None, self.now):
+            self.account.execute(x, "", side, part, price, self.now, reason=MANUAL)
+        self._look(x.instrument.settle)
+        return True
+
+    def overfill(self, client_id: ClientId, qty: Decimal, now_ns: int) -> bool:
+        """Let the venue fill `qty` (> 0, whole lots) more than an order asked for; return whether it did.
+
+        An order that rests fills whole and beyond, one that is filled gets another execution after its end, at the price
+        of its last one (else its limit). Any other has nothing to overfill.
+        """
+        self.advance(now_ns)
+        ticket = self.orders.get(client_id)
+        if ticket is None or ticket.outcome not in (None, Outcome.FILLED):
+            return False
+        x = self.listings[ticket.spec.instrument]
+        if qty <= 0 or qty % x.instrument.lot:
+            return False
+        price = ticket.fills[-1].price if ticket.fills else ticket.spec.limit
+        self._execute(x, ticket, ticket.leaves + qty, price, maker=True)
+        self._look(x.instrument.settle)
+        return True
+
     def restore(self, records: Sequence[Record], now_ns: int) -> None:
-        """Rebuild orders, positions and cash from a log; an order cut off half way ends, a DAY order goes on resting."""
+        """Rebuild orders, positions, cash, rates, halts and what we took from the books, from a log.
+
+        An order cut off half way ends, a DAY order goes on resting, from the back of its queue.
+        """
         self.now = now_ns
         for record in records:
-            self.register.restore(record)
-            if not isinstance(record, OrderReceived | ev.OrderEnded):
-                self.account.book(record)
+            self._restore(record)
+        for x in self.listings.values():
+            x.attend(now_ns)
+            self.account.watch(x.instrument.settle)
         for ticket in self.orders.values():
             if ticket.outcome is not None:
                 continue
@@ -249,58 +218,23 @@ class Exchange:
             day = ticket.spec.tif is TimeInForce.DAY
             if ticket.leaves <= 0:
                 self.register.end(ticket, Outcome.FILLED, "", now_ns)
-            elif day and self._open(x):
+            elif day and self._in_session(x):
                 x.resting[ticket.spec.client_id] = ticket
             else:
                 self.register.end(ticket, Outcome.EXPIRED if day else Outcome.CANCELLED, "venue restart", now_ns)
         self.reports.clear()
         self._reschedule()
 
-    # Inside.
-
-    def _open(self, x: Listing) -> bool:
-        """Return whether `x` trades now, asking the session source only when its last answer has run out."""
-        if self.now >= x.until:
-            x.open, x.until = self.sessions.is_open(x.instrument.id, self.now)
-        return x.open
-
-    def _match(self, x: Listing) -> None:
-        """Fill what of ours rests and the quote crosses, as a maker at its own limit."""
-        for ticket, qty in crossed(x):
-            if qty == 0:
-                self.register.end(ticket, Outcome.CANCELLED, "nothing left to reduce", self.now)
-            else:
-                self._execute(x, ticket, qty, ticket.spec.limit, maker=True)
-
-    def _execute(self, x: Listing, ticket: Ticket, qty: Decimal, price: Decimal, *, maker: bool) -> None:
-        """Book a fill of one of our orders."""
-        spec = ticket.spec
-        self.register.fill(ticket, self.account.execute(x, spec.client_id, spec.side, qty, price, self.now, maker=maker))
-
-    def _look(self, currency: str) -> None:
-        """Compute margin exactly; below maintenance cancel what rests and sell slices until it is covered again."""
-        account = self.account
-        if account.watch(currency) >= 0.0:
-            return
-        pool = account.pool(currency)
-        for x in pool:
-            for ticket in list(x.resting.values()):
-                self.register.end(ticket, Outcome.CANCELLED, LIQUIDATION, self.now)
-        while account.watch(currency) < 0.0:
-            cut = next_slice([x for x in pool if x.position.qty and self._open(x)], self.rules.liquidation_slice)
-            if cut is None:
-                break
-            account.execute(*cut, self.now, reason=LIQUIDATION, surcharge=self.rules.liquidation_rate)
-        owed = account.cash.get(currency, ZERO)
-        if self.rules.insured and owed < 0 and not any(x.position.qty for x in pool):
-            account.book_cash("insurance", -owed, currency, f"{self.venue}-i{len(account.history) + 1}", self.now)
-
-    def _reschedule(self) -> None:
-        """Find when time itself acts next."""
-        due = NEVER
-        for x in self.listings.values():
-            due = min(due, x.next_stamp)
-            if x.resting:
-                due = min(due, x.until)
-        self.next_ns = due
-
+    def _restore(self, record: Record) -> None:
+        if isinstance(record, RatesSet):
+            for x in self.listings.values():
+                x.set_rates(record.multiple)
+        elif isinstance(record, Halted):
+            if record.until_ns > self.now:
+                self.listings[record.instrument].halted_until = record.until_ns
+        else:
+            self.register.restore(record)
+            if not isinstance(record, OrderReceived | ev.OrderEnded):
+                self.account.book(record)
+            if isinstance(record, ev.OrderFilled) and not record.maker and record.reason in ("", MANUAL, LIQUIDATION):
+                self.listings[record.instrument].take(record.side, record.qty, record.ts)

@@ -8,9 +8,9 @@ order of messages, so the same seed hurts the same ones.
 from __future__ import annotations
 
 import json
+import math
 from bisect import insort
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 from random import Random
 from typing import Any
 
@@ -20,77 +20,11 @@ from bot.model.errors import ConfigError
 from bot.model.event import NEVER
 from bot.model.ids import VenueId
 from bot.model.notation import SECOND_NS, duration_ns
+from bot.sim.fault_kinds import ARGS, BREAKS, FEED, INSTANT, LASTING, LENGTH_S, OFFSHORE, ROWS, TIMED, FaultKind, in_range
 
-
-class FaultKind(StrEnum):
-    """What can happen to a message, a feed or an account."""
-
-    LOST_REQUEST = "lost_request"
-    LOST_ACK = "lost_ack"
-    LOST_FILL = "lost_fill"
-    LATE_FILL = "late_fill"
-    DUPLICATE = "duplicate"
-    REORDER = "reorder"
-    REJECT = "reject"
-    PARTIAL_FILL = "partial_fill"
-    CANCEL_RACE = "cancel_race"
-    SNAPSHOT_FAIL = "snapshot_fail"
-    CROSSED_QUOTE = "crossed_quote"
-    BAD_QUOTE = "bad_quote"
-    ONE_SIDED = "one_sided"
-    OUTAGE = "outage"
-    SLOW = "slow"
-    SILENT = "silent"
-    STALE_QUOTES = "stale_quotes"
-    THIN_BOOK = "thin_book"
-    ADL = "adl"
-    LIQUIDATION = "liquidation"
-
+__all__ = ["ARGS", "FEED", "INSTANT", "LASTING", "OFFSHORE", "ROWS", "Fault", "FaultKind", "FaultPlan", "decode_faults", "random_mix"]
 
 K = FaultKind
-ROWS: dict[FaultKind, tuple[str, ...]] = {
-    K.LOST_REQUEST: ("F34", "F40"),
-    K.LOST_ACK: ("F33", "F35"),
-    K.LOST_FILL: ("F38",),
-    K.LATE_FILL: ("F41",),
-    K.DUPLICATE: ("F37",),
-    K.REORDER: ("F36",),
-    K.REJECT: ("F44", "F50"),
-    K.PARTIAL_FILL: ("F53",),
-    K.CANCEL_RACE: ("F42",),
-    K.SNAPSHOT_FAIL: ("F18",),
-    K.CROSSED_QUOTE: ("F7",),
-    K.BAD_QUOTE: ("F8",),
-    K.ONE_SIDED: ("F9",),
-    K.OUTAGE: ("F27", "F45"),
-    K.SLOW: ("F97",),
-    K.SILENT: ("F1",),
-    K.STALE_QUOTES: ("F2",),
-    K.THIN_BOOK: ("F107",),
-    K.ADL: ("F98",),
-    K.LIQUIDATION: ("F99",),
-}
-"""Rows of the fault catalogue that a hit of each kind covers."""
-
-LASTING = frozenset({K.OUTAGE, K.SLOW, K.SILENT, K.STALE_QUOTES, K.THIN_BOOK})
-"""Kinds that last `for_ns` and hurt whatever comes by meanwhile."""
-INSTANT = frozenset({K.ADL, K.LIQUIDATION})
-"""Kinds that happen to the account at `at_ns`, or as soon after as it holds something."""
-FEED = frozenset({K.SILENT, K.STALE_QUOTES, K.THIN_BOOK, K.CROSSED_QUOTE, K.BAD_QUOTE, K.ONE_SIDED})
-"""Kinds that a quote has to be checked for."""
-
-ARGS: dict[FaultKind, dict[str, float]] = {
-    K.LATE_FILL: {"delay_s": 8.0},
-    K.SLOW: {"delay_s": 1.5},
-    K.PARTIAL_FILL: {"share": 0.5},
-    K.THIN_BOOK: {"share": 0.02},
-    K.ADL: {"share": 0.5},
-    K.LIQUIDATION: {"share": 0.25},
-}
-"""Arguments each kind takes, with their defaults; delay_s > 0, 0 <= share <= 1."""
-
-LASTS_NS = 30 * SECOND_NS
-"""Length of a lasting fault when none is given."""
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,49 +45,74 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     def until_ns(self) -> int:
         """End of the time in which it can strike, exclusive."""
         if self.kind in LASTING:
-            return self.at_ns + (self.for_ns or LASTS_NS)
+            return self.at_ns + (self.for_ns or int(LENGTH_S[self.kind][0] * SECOND_NS))
         return self.at_ns + self.for_ns if self.for_ns else NEVER
+
+    def displacement(self, now_ns: int) -> float:
+        """Return its `bp` as a fraction at `now_ns`: whole for the first half of its time, then halving six times towards its end."""
+        half = (self.until_ns - self.at_ns) / 2
+        return self.arg("bp") * 1e-4 * math.pow(0.5, 6.0 * max(0.0, now_ns - self.at_ns - half) / half)
 
 
 class FaultPlan:
     """The faults of one venue, consumed as messages pass. hits: messages hurt (or things done), by kind.
 
-    quote_ns: before this no quote needs a look. next_ns: when an outage begins or ends or an account is hit.
+    quote_ns: before this no quote needs a look. next_ns: when a timed fault begins or ends next.
+    now_ns: market time at which the process begins; of what began before, only what still lasts goes on.
     """
 
-    def __init__(self, venue: VenueId, faults: Iterable[Fault] = ()) -> None:
+    def __init__(self, venue: VenueId, faults: Iterable[Fault] = (), now_ns: int = 0) -> None:
         self.hits: dict[FaultKind, int] = {}
         mine = sorted((f for f in faults if f.venue == venue), key=lambda f: f.at_ns)
+        mine = [f for f in mine if f.at_ns >= now_ns or (f.kind in LASTING and f.until_ns > now_ns)]
         self._left: dict[FaultKind, list[list[Any]]] = {}
         for fault in mine:
             self._left.setdefault(fault.kind, []).append([fault, fault.count])
-        self.timed: list[tuple[int, bool, Fault]] = sorted(
-            [(f.at_ns, True, f) for f in mine if f.kind is K.OUTAGE or f.kind in INSTANT]
-            + [(f.until_ns, False, f) for f in mine if f.kind is K.OUTAGE],
-            key=lambda row: row[:2],
-        )
+        self._begun = [f for f in mine if f.kind is K.MANUAL_TRADE and f.at_ns < now_ns]  # done before; its end is still due
+        rows = [row for f in mine if f.kind in TIMED for row in _turns(f, now_ns) if not row[1] or f not in self._begun]
+        self.timed: list[tuple[int, bool, Fault]] = sorted(rows, key=lambda row: row[:2])
         self.quote_ns = self._first_feed()
 
     @property
     def next_ns(self) -> int:
-        """Return when the next outage begins or ends or the account is hit next, NEVER if not at all."""
+        """Return when the next timed fault begins or ends, NEVER if none does."""
         return self.timed[0][0] if self.timed else NEVER
 
     def due(self, now_ns: int) -> list[tuple[bool, Fault]]:
-        """Return, once each, the (begins, fault) of outages and account faults due up to and including `now_ns`."""
+        """Return, once each, the (begins, fault) of timed faults due up to and including `now_ns`; only what has begun ends."""
         out = []
         while self.timed and self.timed[0][0] <= now_ns:
             _, begins, fault = self.timed.pop(0)
+            if not begins:
+                if fault not in self._begun:
+                    continue
+                self._begun.remove(fault)
+            elif fault.kind not in INSTANT:
+                self._begun.append(fault)
             out.append((begins, fault))
         return out
 
-    def again(self, fault: Fault, at_ns: int) -> None:
-        """Let a fault of the account that could not strike try at `at_ns`, unless its time is over by then."""
-        if at_ns < fault.until_ns:
-            insort(self.timed, (at_ns, True, fault), key=lambda row: row[:2])
+    def begun(self, kind: FaultKind) -> list[Fault]:
+        """Return the timed faults of `kind` that have begun and not ended."""
+        return [f for f in self._begun if f.kind is kind]
 
-    def strike(self, kind: FaultKind, now_ns: int) -> Fault | None:
-        """Let a waiting fault of `kind` hurt the message at hand; return it, or None. Each call uses up one count."""
+    @property
+    def cut(self) -> bool:
+        """Return whether the line is down."""
+        return any(f.kind in BREAKS for f in self._begun)
+
+    def again(self, begins: bool, fault: Fault, at_ns: int) -> None:
+        """Let a timed fault that could not act try at `at_ns`, unless its time is over by then; an end tries until it can."""
+        if fault.kind not in INSTANT:
+            if begins:
+                self._begun.remove(fault)
+            else:
+                self._begun.append(fault)
+        if not begins or at_ns < fault.until_ns:
+            insort(self.timed, (at_ns, begins, fault), key=lambda row: row[:2])
+
+    def on(self, kind: FaultKind, now_ns: int) -> Fault | None:
+        """Return the fault of `kind` that waits for something to hurt or is under way, None if there is none."""
         rows = self._left.get(kind)
         if rows is None:
             return None
@@ -162,14 +121,20 @@ class FaultPlan:
             if now_ns < fault.at_ns:
                 return None
             if now_ns < fault.until_ns and left > 0:
-                if kind not in LASTING:
-                    rows[0][1] = left - 1
-                self.hit(kind)
                 return fault  # type: ignore[no-any-return]
             rows.pop(0)
         del self._left[kind]
         self.quote_ns = self._first_feed()
         return None
+
+    def strike(self, kind: FaultKind, now_ns: int) -> Fault | None:
+        """Let a waiting fault of `kind` hurt the message at hand; return it, or None. Each call uses up one count."""
+        fault = self.on(kind, now_ns)
+        if fault is not None:
+            if kind not in LASTING:
+                self._left[kind][0][1] -= 1
+            self.hit(kind)
+        return fault
 
     def hit(self, kind: FaultKind) -> None:
         """Count something hurt."""
@@ -185,6 +150,17 @@ class FaultPlan:
 
     def _first_feed(self) -> int:
         return min((rows[0][0].at_ns for kind, rows in self._left.items() if kind in FEED and rows), default=NEVER)
+
+
+def _turns(f: Fault, now_ns: int) -> list[tuple[int, bool, Fault]]:
+    """Return when a timed fault begins (True) and ends, what is over at `now_ns` left out; a flapping line does so again and again."""
+    if f.kind in INSTANT:
+        return [(f.at_ns, True, f)]
+    down = up = f.until_ns - f.at_ns
+    if f.kind is K.FLAP:
+        down, up = (int(f.arg(name) * SECOND_NS) for name in ("down_s", "up_s"))
+    starts = range(f.at_ns, f.until_ns, down + up)
+    return [row for at in starts if at + down > now_ns for row in ((at, True, f), (min(at + down, f.until_ns), False, f))]
 
 
 _KEYS = ("at", "venue", "fault", "count", "for", "args")
@@ -247,37 +223,46 @@ def _args(kind: FaultKind, given: Any, where: str) -> dict[str, float]:
         if name not in known:
             raise ConfigError(f"{where}.{name}: {kind} takes {', '.join(known) or 'no arguments'}")
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not (0.0 <= value <= 1.0 if name == "share" else 0.0 < value <= 86_400.0):
+        if not number or not in_range(name, value):
             raise ConfigError(f"{where}.{name}: {value!r} is out of range")
         out[name] = float(value)
     return out
 
 
-def random_mix(rng: Random, start_ns: int, days: int, venues: Sequence[VenueId]) -> list[Fault]:
+def random_mix(rng: Random, start_ns: int, days: int, venues: Sequence[VenueId], offshore: Sequence[VenueId] | None = None) -> list[Fault]:
     """Draw a swarm of faults: every day its own subset of kinds and rates, some days quiet, some with one kind alone.
 
-    Uses rng.random() only. The last quarter of each day is left in peace, so that recovery can be demanded.
+    venues: the lead's first. offshore: those of perpetuals, by default all but the first; what only they know is drawn
+    for them. Uses rng.random() only. The last quarter of each day is left in peace, so that recovery can be demanded.
     """
     day_ns = 86_400 * SECOND_NS
+    abroad = venues[1:] if offshore is None else offshore
+    kinds = [k for k in FaultKind if abroad or k not in OFFSHORE]
     out: list[Fault] = []
     for day in range(days):
         mood = rng.random()
         if mood < 0.1:
             continue
-        kinds = list(FaultKind)
         if mood < 0.25:
             chosen = [kinds[int(rng.random() * len(kinds))]]
         else:
             density = 0.3 + 0.7 * rng.random()
             chosen = [k for k in kinds if rng.random() < density]
         for kind in chosen:
-            for _ in range(1 + int(rng.random() * (1 if kind in INSTANT else 3))):
+            for _ in range(1 + int(rng.random() * (1 if kind in TIMED - BREAKS else 3))):
                 at = start_ns + day * day_ns + int(rng.random() * 0.75 * day_ns)
-                out.append(_drawn(rng, kind, at, venues))
+                out.append(_drawn(rng, kind, at, abroad if kind in OFFSHORE else venues))
     return sorted(out, key=lambda f: f.at_ns)
 
 
 def _drawn(rng: Random, kind: FaultKind, at_ns: int, venues: Sequence[VenueId]) -> Fault:
     venue = venues[int(rng.random() * len(venues))]
-    for_ns = int((5.0 + 115.0 * rng.random() ** 2) * SECOND_NS) if kind in LASTING else 0
-    return Fault(at_ns=at_ns, venue=venue, kind=kind, count=1 + int(rng.random() * 3), for_ns=for_ns)
+    for_ns = 0
+    if kind in LASTING:
+        _, low, high = LENGTH_S[kind]
+        for_ns = int((low + (high - low) * rng.random() ** 2) * SECOND_NS)
+    args = {}
+    for name in sorted({"bp", "sign", "coins"} & ARGS.get(kind, {}).keys()):  # what has a direction comes in both, a shock in every size
+        size = 1.0 if name == "sign" else ARGS[kind][name] * (0.25 + 1.25 * rng.random())
+        args[name] = size if rng.random() < 0.5 else -size
+    return Fault(at_ns=at_ns, venue=venue, kind=kind, count=1 + int(rng.random() * 3), for_ns=for_ns, args=args)

@@ -1,7 +1,6 @@
 """One instrument as the exchange lists it: its book, its marks, what we hold in it and what of ours rests in it.
 
-Mutable and slotted, because a quote must cost the exchange one lookup and one assignment. The quote is kept by
-reference; the size already taken from it is remembered beside it and forgotten with the next quote.
+Mutable and slotted, because a quote must cost the exchange one lookup and one assignment.
 """
 
 from __future__ import annotations
@@ -13,15 +12,18 @@ import msgspec
 
 from bot.model.event import NEVER, FundingRate, OrderFilled, Quote
 from bot.model.ids import ClientId
-from bot.model.instrument import Instrument, Rounding, round_qty, to_decimal
+from bot.model.instrument import Instrument
 from bot.model.order import OrderSpec, Outcome, Side
 from bot.model.position import Position
-
-ZERO = Decimal(0)
+from bot.sim.book import ZERO, Book, DeepBook, Depth, Level, Place, TouchBook
+from bot.sim.breaker import Breaker
 
 
 class Ticket(msgspec.Struct, kw_only=True):
-    """The venue's own record of one order: the truth that the desk's record is reconciled against."""
+    """The venue's own record of one order: the truth that the desk's record is reconciled against.
+
+    place: where it stands in its queue; None: not placed yet, it joins at the back with the next quote.
+    """
 
     spec: OrderSpec
     venue_order_id: str
@@ -29,6 +31,7 @@ class Ticket(msgspec.Struct, kw_only=True):
     outcome: Outcome | None = None
     reason: str = ""
     fills: list[OrderFilled] = msgspec.field(default_factory=list)
+    place: Place | None = None
 
     @property
     def leaves(self) -> Decimal:
@@ -39,34 +42,37 @@ class Ticket(msgspec.Struct, kw_only=True):
 class Listing:
     """Market and account state of one instrument on one exchange.
 
-    mark: 0.0 until the first MarkPrice; from then on margin ignores quotes. low, high: the prices at which the
-    margin has to be computed again, as `bid_low`, `ask_high` where quotes have to be compared with them. A quote
-    between those needs no arithmetic. next_stamp: of `funding`, NEVER when none is announced. until: how long `open`
-    holds.
+    mark: 0.0 until the first MarkPrice; from then on margin ignores quotes. low, high: the prices at which the margin has
+    to be computed again; guard_low, guard_high: the same where quotes have to be compared with them. bid_low, ask_high: a
+    quote between these needs no look at all, which with `attentive` (a breaker, or something of ours missing from the book)
+    none is. next_stamp: of `funding`, NEVER when none is announced. open: in session, as the source said, until `until`.
+    halted_until: end of a halt, 0 when it trades. rates: multiple of the listed margin rates that is asked for.
     """
 
     __slots__ = (
-        "ask_high", "bid_low", "funding", "high", "instrument", "last_mid", "low", "mark", "next_stamp", "open", "position",
-        "quote", "resting", "unit", "until", "used_buy", "used_of", "used_sell", "worst_rate",
+        "ask_high", "attentive", "bid_low", "book", "breaker", "funding", "guard_high", "guard_low", "halted_until", "high",
+        "instrument", "last_mid", "low", "mark", "next_stamp", "open", "position", "quote", "rates", "resting", "unit", "until",
+        "worst_rate",
     )  # fmt: skip
 
-    def __init__(self, instrument: Instrument) -> None:
+    def __init__(self, instrument: Instrument, depth: Depth | None = None, breaker: Breaker | None = None) -> None:
         self.instrument = instrument
         self.unit = float(instrument.unit)
-        self.worst_rate = max((float(t.maintenance_rate) for t in instrument.tiers), default=0.0)
         self.quote: Quote | None = None
-        self.used_of: Quote | None = None
-        self.used_buy = self.used_sell = ZERO
+        self.book: Book = TouchBook(instrument) if depth is None else DeepBook(instrument, depth)
+        self.breaker = breaker
+        self.attentive = breaker is not None
         self.mark = 0.0
         self.last_mid = 0.0
         self.position = Position()
         self.resting: dict[ClientId, Ticket] = {}
-        self.low = self.bid_low = 0.0
-        self.high = self.ask_high = math.inf
+        self.clear_trip()
         self.funding: FundingRate | None = None
         self.next_stamp = NEVER
         self.open = False
         self.until = 0
+        self.halted_until = 0
+        self.set_rates(1.0)
 
     def price(self) -> float:
         """Return the price that margin and funding use: the mark, else the last sane mid; 0.0 when never seen."""
@@ -77,33 +83,24 @@ class Listing:
             self.last_mid = 0.5 * (q.bid + q.ask)
         return self.last_mid
 
-    def touch(self, side: Side) -> float:
+    def best(self, side: Side, now_ns: int) -> float:
         """Return the best price a taker on `side` gets, 0.0 when that side of the book is empty."""
-        q = self.quote
-        if q is None:
-            return 0.0
-        price, size = (q.ask, q.ask_size) if side is Side.BUY else (q.bid, q.bid_size)
-        return price if 0.0 < price < math.inf and size > 0.0 else 0.0
+        return self.book.best(self.quote, side, now_ns)
 
-    def offered(self, side: Side, wanted: Decimal) -> Decimal:
-        """Return what the displayed size still offers a taker on `side`, whole lots, at most `wanted`."""
-        q = self.quote
-        if q is None or self.touch(side) == 0.0:
-            return ZERO
-        if self.used_of is not q:
-            self.used_of, self.used_buy, self.used_sell = q, ZERO, ZERO
-        size, used = (q.ask_size, self.used_buy) if side is Side.BUY else (q.bid_size, self.used_sell)
-        if math.isinf(size):
-            return wanted
-        left = to_decimal(size) - used
-        return min(wanted, round_qty(self.instrument, left, Rounding.DOWN)) if left > 0 else ZERO
+    def levels(self, side: Side, now_ns: int) -> list[Level]:
+        """Return what a taker on `side` can have now, best price first."""
+        return self.book.levels(self.quote, side, now_ns)
 
-    def take(self, side: Side, qty: Decimal) -> None:
-        """Remove `qty` from the displayed size until the next quote."""
-        if side is Side.BUY:
-            self.used_buy += qty
-        else:
-            self.used_sell += qty
+    def take(self, side: Side, qty: Decimal, now_ns: int) -> None:
+        """Remove `qty` from what a taker on `side` can have."""
+        self.book.take(self.quote, side, qty, now_ns)
+        self.attend(now_ns)
+
+    def attend(self, now_ns: int) -> None:
+        """Look at every quote while there is a breaker or something of ours is missing from the book."""
+        missing = self.book.missing(Side.BUY, now_ns) or self.book.missing(Side.SELL, now_ns)
+        self.attentive = self.breaker is not None or missing > 0
+        self._arm()
 
     def working(self, side: Side) -> Decimal:
         """Return the contracts of ours that rest on `side`."""
@@ -124,13 +121,26 @@ class Listing:
             low, high = price - room, price + room
         self.low, self.high = (low, math.inf) if qty > 0.0 else (0.0, high)
         if slack < 0.0:  # what could not be taken at once is tried again at every quote
-            self.bid_low, self.ask_high = math.inf, 0.0
+            self.guard_low, self.guard_high = math.inf, 0.0
         elif self.mark > 0.0:
-            self.bid_low, self.ask_high = 0.0, math.inf
+            self.guard_low, self.guard_high = 0.0, math.inf
         else:
-            self.bid_low, self.ask_high = self.low, self.high
+            self.guard_low, self.guard_high = self.low, self.high
+        self._arm()
 
     def clear_trip(self) -> None:
         """Stop watching prices: nothing is held."""
-        self.low = self.bid_low = 0.0
-        self.high = self.ask_high = math.inf
+        self.low = self.guard_low = 0.0
+        self.high = self.guard_high = math.inf
+        self._arm()
+
+    def set_rates(self, multiple: float) -> None:
+        """Ask for `multiple` of the listed margin rates. The trip has to be set anew after it."""
+        self.rates = multiple
+        self.worst_rate = multiple * max((float(t.maintenance_rate) for t in self.instrument.tiers), default=0.0)
+
+    def _arm(self) -> None:
+        if self.attentive:
+            self.bid_low, self.ask_high = math.inf, 0.0
+        else:
+            self.bid_low, self.ask_high = self.guard_low, self.guard_high

@@ -17,7 +17,9 @@ from bot.model.event import NEVER, FundingRate, MarkPrice, Observation, Quote
 from bot.model.instrument import Instrument
 from bot.model.ports import SessionSource
 from bot.sim.faults import Fault
-from bot.sim.scenarios import DAY_NS, WEATHER, Episode, episodes, scripted
+from bot.sim.hours import widening
+from bot.sim.regime import Regime
+from bot.sim.scenarios import DAY_NS, ORDINARY, Episode, Scenario, episodes, scripted
 
 S = 1_000_000_000
 YEAR_S = 365 * 86_400.0
@@ -26,40 +28,33 @@ DAMPER = 0.0005
 """funding per 8 h = average premium + clamp(interest - premium, +-damper) (Binance and Bybit funding pages, read 2026-11)."""
 PRIOR_S = 3_600.0
 """Weight of the previous interval's average in a young one."""
+CLOSURE_NS = 600 * S
+"""For how long the future's book is thinner around a closure. Volume of MBT minutes falls by half over the last ten before
+16:00 Chicago (January and February 2026); that depth does too, and as slowly comes back, is assumed."""
 PRICES = {"BTC": 85_000.0, "ETH": 3_200.0}
 """Where an index starts, USD, before the seed moves it by up to 10 %; about the level of 2026."""
 
 
 class MarketSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A market. start_ns: end of the warm history, UTC ns. carry, vol_year: continuous, a year.
+    """A market. start_ns: end of the warm history, UTC ns. carry: continuous, a year. What its days are like is the scenario's weather.
 
-    quote_interval_s: mean time between quotes of one venue. Noise and half-lives: of the future against fair value, in bp
-    and minutes; of the stablecoin, bp and hours. depth: median displayed value of each side, USD. spread: of the hedge,
-    bp; the lead shows one to three ticks.
+    price: USD, None for one near PRICES that the seed picks. quote_interval_s: mean time between quotes of one venue.
+    mirrored: the scenario's excursions go the other way, the hedge cheap instead of dear.
     """
 
     start_ns: int
     seed: int = 1
-    scenario: str = "story"
+    scenario: Scenario = ORDINARY
     history_days: float = 30.0
     quote_interval_s: float = 3.0
     mark_interval_s: float = 10.0
     funding_interval_s: float = 120.0
     stable_interval_s: float = 60.0
     price: float | None = None
-    vol_year: float = 0.50
     carry: float = 0.06
-    lead_noise_bp: float = 1.2
-    lead_noise_half_life_min: float = 15.0
-    stable_sd_bp: float = 3.0
-    stable_half_life_h: float = 24.0
-    lead_depth_usd: float = 650_000.0
-    hedge_depth_usd: float = 900_000.0
-    hedge_spread_bp: float = 0.2
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
-        if self.scenario not in WEATHER:
-            raise ValueError(f"scenario {self.scenario!r}: known are {', '.join(WEATHER)}")
         for name in ("quote_interval_s", "mark_interval_s", "funding_interval_s", "stable_interval_s"):
             if not 0.0 < getattr(self, name) < 86_400.0:
                 raise ValueError(f"{name}: {getattr(self, name)} must be > 0 and below a day")
@@ -97,7 +92,7 @@ class SeededMarket:
 
     def faults(self) -> tuple[Fault, ...]:
         """Return the venue faults that belong to the scenario."""
-        return tuple(scripted(self.spec.scenario, self.spec.seed, self.spec.start_ns, self.hedge.venue))
+        return scripted(self.spec.scenario, self.spec.start_ns, self.lead.venue, self.hedge.venue)
 
 
 class _Path:
@@ -105,20 +100,29 @@ class _Path:
 
     def __init__(self, spec: MarketSpec, lead: Instrument, hedge: Instrument, stable: Instrument | None, sessions: SessionSource) -> None:
         self.spec, self.lead, self.hedge, self.stable, self.sessions = spec, lead, hedge, stable, sessions
-        self.weather = WEATHER[spec.scenario]
+        self.weather = spec.scenario.weather
+        self.sign = -1.0 if spec.mirrored else 1.0
+        self.opening, self.moves = spec.scenario.opening(spec.start_ns), spec.scenario.index_moves
+        self.moved = 0.0
         self.rnd = Random(spec.seed).random
         self.spare: float | None = None
         self.now = spec.start_ns - int(spec.history_days * DAY_NS)
         base = spec.price or PRICES.get(lead.base, 1_000.0)
         self.anchor = self.log_index = math.log(base * (0.9 + 0.2 * self.rnd() if spec.price is None else 1.0))
+        w = self.weather
+        self.vol_memory_s, self.vol_mean = w.vol_memory_h * 3_600.0, 0.5 * w.vol_sd * w.vol_sd
+        self.premium_life_s, self.flicker_life_s = w.premium_half_life_h * 3_600.0, w.premium_noise_half_life_min * 60.0
+        self.noise_life_s = w.lead_noise_half_life_min * 60.0
         self.heat = 0.0
         self.base_bp = self.weather.premium_mean_bp
         self.premium = self.base_bp * 1e-4
-        self.pull = self.noise_bp = self.stable_bp = 0.0
-        self.usd = 1.0
+        self.pull = self.noise_bp = self.flicker_bp = self.stable_bp = 0.0
+        self.usd, self.stable_ns = 1.0, self.now
+        self.regime = Regime(self.weather, spec.seed, self.now)
         self.day = -1 << 30
         self.episodes: tuple[Episode, ...] = ()
         self.open, self.until = sessions.is_open(lead.id, self.now)
+        self.opened_ns = -NEVER
         self.gap_ns = NEVER
         self.interval_ns = (hedge.funding_interval_s or 28_800) * S
         self.stamp = (self.now // self.interval_ns + 1) * self.interval_ns
@@ -143,18 +147,25 @@ class _Path:
         if dt <= 0.0:
             return
         self.now = now
-        spec, w = self.spec, self.weather
-        self.heat = self.heat * math.exp(-dt / 14_400.0) + 0.30 * math.sqrt(1.0 - math.exp(-dt / 7_200.0)) * self.gauss()
-        vol = spec.vol_year * math.exp(self.heat - 0.045)
+        w, regime = self.weather, self.regime
+        while regime.due_ns <= now:
+            regime.step()
+            self.log_index += regime.jump
+        keep = math.exp(-dt / self.vol_memory_s)
+        self.heat = self.heat * keep + w.vol_sd * math.sqrt(1.0 - keep * keep) * self.gauss()
+        heat = math.exp(self.heat - self.vol_mean) * regime.level
         pull_back = (self.anchor - self.log_index) * min(1.0, dt / (30.0 * 86_400.0))
-        self.log_index += pull_back + vol * math.sqrt(dt / YEAR_S) * self.gauss()
-        keep = 0.5 ** (dt / (w.premium_half_life_h * 3_600.0))
+        self.log_index += pull_back + w.vol_year * heat * math.sqrt(dt / YEAR_S) * self.gauss()
+        keep = 0.5 ** (dt / self.premium_life_s)
         self.base_bp = w.premium_mean_bp + (self.base_bp - w.premium_mean_bp) * keep
         self.base_bp += w.premium_sd_bp * math.sqrt(1.0 - keep * keep) * self.gauss()
-        if self.rnd() < w.jumps_day * dt / 86_400.0:
+        if w.jumps_day and self.rnd() < w.jumps_day * dt / 86_400.0:
             self.base_bp += w.jump_bp * (1.0 if self.rnd() < 0.5 else -1.0) * -math.log(1.0 - self.rnd())
-        keep = 0.5 ** (dt / (spec.lead_noise_half_life_min * 60.0))
-        self.noise_bp = self.noise_bp * keep + spec.lead_noise_bp * math.sqrt(1.0 - keep * keep) * self.gauss()
+        if w.premium_noise_bp:
+            keep = 0.5 ** (dt / self.flicker_life_s)
+            self.flicker_bp = self.flicker_bp * keep + w.premium_noise_bp * heat * math.sqrt(1.0 - keep * keep) * self.gauss()
+        keep = 0.5 ** (dt / self.noise_life_s)
+        self.noise_bp = self.noise_bp * keep + w.lead_noise_bp * math.sqrt(1.0 - keep * keep) * self.gauss()
         self._overlay(now)
         self._funding(now, dt)
 
@@ -163,17 +174,25 @@ class _Path:
         day = (now - self.spec.start_ns) // DAY_NS
         if day != self.day:
             self.day = day
-            both = [e for d in (day - 1, day) for e in episodes(self.weather, self.spec.seed, self.spec.start_ns, d)]
-            self.episodes = tuple(both)
-        bp, self.pull = self.base_bp, 0.0
+            spec, quiet = self.spec, self.spec.scenario.quiet_min
+            both = [e for d in (day - 1, day) for e in episodes(self.weather, spec.seed, spec.start_ns, d, quiet)]
+            self.episodes = (*both, *self.opening)
+        bp, self.pull = self.base_bp + self.flicker_bp, 0.0
         for episode in self.episodes:
             w = episode.pull(now)
             if w > 0.0:
-                bp += w * (episode.height_bp - bp)
+                bp += w * (self.sign * episode.height_bp - bp)
                 self.pull = max(self.pull, w)
         self.premium = bp * 1e-4
+        if self.moves:
+            done = sum(move.log_done(now - self.spec.start_ns) for move in self.moves)
+            self.log_index += done - self.moved
+            self.moved = done
         if now >= self.until:
+            was = self.open
             self.open, self.until = self.sessions.is_open(self.lead.id, now)
+            if self.open and not was:
+                self.opened_ns = now
             if self.weather.gap and not self.open and self.until < NEVER:
                 self.gap_ns = now + (self.until - now) // 2
         if now >= self.gap_ns:
@@ -192,32 +211,42 @@ class _Path:
     # How it shows.
 
     def lead_quote(self) -> Quote:
-        """Return the future's top of book: fair value plus noise, one to three ticks wide."""
-        spec = self.spec
+        """Return the future's top of book: fair value plus noise and swing, one to three ticks wide, thin and wider in thin hours."""
+        weather, regime = self.weather, self.regime
         years = max(0, self.fixing - self.now) / (YEAR_S * S) if self.fixing < NEVER else 0.0
-        mid = math.exp(self.log_index + spec.carry * years) * (1.0 + self.noise_bp * 1e-4)
+        mid = math.exp(self.log_index + self.spec.carry * years) * (1.0 + (self.noise_bp + regime.swing_bp) * 1e-4)
         u = self.rnd()
         ticks = 1 if u < 0.75 else 2 if u < 0.95 else 3
-        size = spec.lead_depth_usd / (float(self.lead.unit) * mid)
+        size = weather.lead_depth_usd / (float(self.lead.unit) * mid)
+        if weather.hours:
+            near = self._around_closures()
+            ticks, size = max(1, round(ticks * regime.lead_wider * widening(near))), size * regime.hour.lead_depth * near
         return self._book(self.lead, self.lead_tick, self.lead_digits, mid, ticks, size)
 
+    def _around_closures(self) -> float:
+        """Return the share of the future's depth that is there: half of it at a closure, all from ten minutes before and after."""
+        away = min(self.until - self.now, self.now - self.opened_ns)
+        return 1.0 if away >= CLOSURE_NS else 0.5 + 0.5 * away / CLOSURE_NS
+
     def hedge_quote(self) -> Quote:
-        """Return the perpetual's top of book in its quote currency; wider while an episode is on."""
-        spec, terms = self.spec, self.hedge
+        """Return the perpetual's top of book in its quote currency; wider while an episode is on, thin and wider in thin hours."""
+        weather, terms = self.weather, self.hedge
         mid = math.exp(self.log_index) / self.usd * (1.0 + self.premium)
-        width = mid * spec.hedge_spread_bp * 1e-4 * (0.5 + self.rnd()) * (1.0 + 2.0 * self.pull)
-        ticks = max(1, round(width / self.hedge_tick))
+        width = mid * weather.hedge_spread_bp * 1e-4 * (0.5 + self.rnd()) * (1.0 + 2.0 * self.pull)
         unit = float(terms.unit)
-        size = spec.hedge_depth_usd / (unit if terms.inverse else unit * mid)
-        return self._book(terms, self.hedge_tick, self.hedge_digits, mid, ticks, size)
+        size = weather.hedge_depth_usd / (unit if terms.inverse else unit * mid)
+        if weather.hours:
+            width, size = width * self.regime.hedge_wider, size * self.regime.hour.hedge_depth
+        return self._book(terms, self.hedge_tick, self.hedge_digits, mid, max(1, round(width / self.hedge_tick)), size)
 
     def stable_quote(self) -> Quote:
         """Return the stablecoin in USD, one tick wide."""
         assert self.stable is not None
-        spec, tick = self.spec, float(self.stable.tick)
-        keep = 0.5 ** (spec.stable_interval_s / (spec.stable_half_life_h * 3_600.0))
-        self.stable_bp = self.stable_bp * keep + spec.stable_sd_bp * math.sqrt(1.0 - keep * keep) * self.gauss()
-        bid = math.floor((1.0 + self.stable_bp * 1e-4) / tick)
+        weather, tick = self.weather, float(self.stable.tick)
+        keep = 0.5 ** ((self.now - self.stable_ns) / (weather.stable_half_life_h * 3_600.0 * S))
+        self.stable_ns = self.now
+        self.stable_bp = self.stable_bp * keep + weather.stable_sd_bp * math.sqrt(1.0 - keep * keep) * self.gauss()
+        bid = math.floor((1.0 + (self.stable_bp + self.regime.depeg_bp) * 1e-4) / tick)
         digits = _digits(self.stable)
         low, high = round(bid * tick, digits), round((bid + 1) * tick, digits)
         self.usd = 0.5 * (low + high)

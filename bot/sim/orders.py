@@ -12,7 +12,7 @@ import msgspec
 
 from bot.model.event import Event, OrderAccepted, OrderEnded, OrderFilled, OrderNotFound
 from bot.model.ids import ClientId, InstrumentId, VenueId
-from bot.model.instrument import notional
+from bot.model.instrument import notional, to_decimal
 from bot.model.order import OrderSpec, Outcome
 from bot.sim.account import Account, Booking
 from bot.sim.listing import Listing, Ticket
@@ -26,7 +26,22 @@ class OrderReceived(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     venue_order_id: str
 
 
-Record = OrderReceived | Booking | OrderEnded
+class Halted(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Trading in an instrument stopped until `until_ns`."""
+
+    ts: int
+    instrument: InstrumentId
+    until_ns: int
+
+
+class RatesSet(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """From `ts` on the venue asks for `multiple` of the listed margin rates."""
+
+    ts: int
+    multiple: float
+
+
+Record = OrderReceived | Booking | OrderEnded | Halted | RatesSet
 
 
 class Register:
@@ -51,10 +66,10 @@ class Register:
         self._reports.append(OrderAccepted(ts=now_ns, client_id=ticket.spec.client_id, venue_order_id=ticket.venue_order_id))
 
     def fill(self, ticket: Ticket, fill: OrderFilled) -> None:
-        """Count an execution; an order that has all it asked for ends."""
+        """Count an execution; an order that has all it asked for ends, once."""
         ticket.filled += fill.qty
         ticket.fills.append(fill)
-        if ticket.filled >= ticket.spec.qty:
+        if ticket.outcome is None and ticket.filled >= ticket.spec.qty:
             self.end(ticket, Outcome.FILLED, "", fill.ts)
 
     def end(self, ticket: Ticket, outcome: Outcome, reason: str, now_ns: int) -> None:
@@ -96,17 +111,28 @@ def _ended(ticket: Ticket, outcome: Outcome, now_ns: int) -> OrderEnded:
     return OrderEnded(ts=now_ns, client_id=ticket.spec.client_id, outcome=outcome, cum_qty=ticket.filled, reason=ticket.reason)
 
 
-def refusal(spec: OrderSpec, x: Listing, account: Account, now_ns: int, is_open: bool) -> str:
-    """Return why an order cannot be taken, "" if it can. A reduction needs no initial margin."""
+HALTED = "trading halted"
+BEYOND = "price beyond limit"
+
+
+def refusal(spec: OrderSpec, x: Listing, account: Account, now_ns: int, in_session: bool, limit_share: float) -> str:
+    """Return why an order cannot be taken, "" if it can. A reduction needs no initial margin, but a price within limits."""
     i = x.instrument
     if i.expiry_ns is not None and now_ns >= i.expiry_ns:
         return "contract expired"
-    if not is_open:
+    if not in_session:
         return "session closed"
+    if x.halted_until:
+        return HALTED
     if not spec.qty.is_finite() or spec.qty <= 0 or spec.qty % i.lot:
         return f"quantity {spec.qty} is not a positive multiple of {i.lot}"
     if not spec.limit.is_finite() or spec.limit <= 0 or spec.limit % i.tick:
         return f"price {spec.limit} is not a positive multiple of {i.tick}"
+    reference = x.price() if limit_share > 0.0 else 0.0
+    if reference > 0.0:
+        bound = to_decimal(reference) * (1 + to_decimal(limit_share) * spec.side.sign)
+        if (spec.limit - bound) * spec.side.sign > 0:
+            return f"{BEYOND}: {spec.limit} is beyond {bound}"
     held, signed = x.position.qty, spec.qty * spec.side.sign
     reduces = held * signed < 0 and abs(signed) <= abs(held)
     if spec.reduce_only and not reduces:

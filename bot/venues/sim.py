@@ -1,13 +1,12 @@
-"""The in-process venue: an exchange (bot.sim) behind a simulated wire with latency and scripted faults.
+"""The in-process venue: an exchange (bot.sim) behind a simulated wire with latency, message limits and scripted faults.
 
 With no latency everything is answered in the same call and nothing is queued: that is the road of benchmark and
-backtest. Otherwise one heap orders what is on the wire by due time and arrival. Records reach the venue's own log before any
-reply that depends on them is emitted.
+backtest. Otherwise bot.sim.wire orders what is under way. Records reach the venue's own log before any reply that
+depends on them is emitted.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
 from typing import Any
 
@@ -19,10 +18,16 @@ from bot.model.event import NEVER
 from bot.model.ids import ClientId, VenueId
 from bot.model.instrument import Rounding, round_qty, to_decimal
 from bot.model.ports import Emit
-from bot.sim.exchange import ADL, LIQUIDATION, Exchange
+from bot.sim import acts
+from bot.sim.budget import TOO_MANY, UNLIMITED, Budget, Gate
+from bot.sim.exchange import Exchange
+from bot.sim.fault_kinds import BREAKS
 from bot.sim.faults import Fault, FaultKind, FaultPlan
 from bot.sim.feed import Feed
+from bot.sim.wire import INSTANT, Delays, Stream, Wire
 from bot.venues.simlog import VenueLog
+
+__all__ = ["Arrival", "SimVenue"]
 
 Arrival = Callable[[int], int]
 """Instant at which an order sent now arrives (backtests: when the next price can be had). An order that arrives at the
@@ -34,48 +39,39 @@ OVERLAP_NS = 60_000_000_000
 """Later answers repeat bookings from this long before the previous one: replies may have been lost or late."""
 
 AGAIN_NS = 60_000_000_000
-"""How often a fault of the account that found nothing held looks again."""
+"""How often a timed fault that found nothing to act on looks again."""
 
 _S = 1_000_000_000
 K = FaultKind
 
 
-class Delays(msgspec.Struct, frozen=True, kw_only=True):
-    """One way times in ns: our request to the venue, its reply to us, its market data to us."""
-
-    request_ns: int = 0
-    reply_ns: int = 0
-    feed_ns: int = 0
-
-
-INSTANT = Delays()
-
-
 class SimVenue:
     """bot.model.ports.SimulatedVenue on one exchange. now_ns: market time at which it begins.
 
-    due_ns: when `advance` has something to do. plan: which faults strike, with its counts of hits.
+    due_ns: when `advance` has something to do. plan: which faults strike, with its counts of hits. budget: messages it
+    takes. seed: of its delays; two venues of one seed differ.
     """
 
     def __init__(
         self, exchange: Exchange, *, delays: Delays = INSTANT, plan: FaultPlan | None = None, log: VenueLog | None = None,
-        arrival: Arrival | None = None, now_ns: int = 0,
+        arrival: Arrival | None = None, now_ns: int = 0, budget: Budget = UNLIMITED, seed: int = 0,
     ) -> None:  # fmt: skip
         self.exchange = exchange
         self.delays = delays
         self.plan = FaultPlan(exchange.venue) if plan is None else plan
         self.due_ns = NEVER
-        self.up = True
+        self.up = not self.plan.cut
         self._log = log
         self._arrival = arrival
         self._now = now_ns
         self._since_ns = now_ns - RESTART_NS
-        self._wire: list[tuple[int, int, Callable[[int, Any], None], Any]] = []
-        self._sent = 0
+        self._wire = Wire(delays, f"{seed} {exchange.venue}")
+        self._gate = Gate(budget, self.plan)
         self._emit: Emit = _unconnected
         self._held: dict[ClientId, Submit] = {}
-        self._feed = Feed(self.plan)
         self._listings = exchange.listings
+        self._feed = Feed(self.plan, {i: x.instrument for i, x in exchange.listings.items()})
+        self._deep = exchange.rules.depth is not None or exchange.rules.breaker_share > 0.0
         self._wake = 0
         if log is not None:
             exchange.restore(log.restored, now_ns)
@@ -130,24 +126,22 @@ class SimVenue:
         plan = self.plan
         if isinstance(command, Submit | Cancel) and plan.strike(K.LOST_REQUEST, now_ns):
             return
-        at = now_ns + self.delays.request_ns + self._slow_ns(now_ns)
+        at = self._wire.arrival(Stream.REQUESTS, now_ns, self._slow_ns(now_ns))
         if self._arrival is not None and isinstance(command, Submit | Cancel):
             at = max(at, self._arrival(now_ns))
             if isinstance(command, Submit) and at > now_ns:
                 self._held[command.order.client_id] = command
-        if at <= now_ns and not self._wire:
+        if at <= now_ns and self._wire.due_ns == NEVER:
             self._serve(now_ns, command)
         else:
-            self._push(max(at, now_ns), self._serve, command)
+            self._wire.push(max(at, now_ns), self._serve, command)
         self._schedule()
 
     def advance(self, now_ns: int) -> None:
         """Do and emit everything due up to and including `now_ns`, in order of time."""
         wire, exchange, plan = self._wire, self.exchange, self.plan
         while True:
-            at = min(exchange.next_ns, plan.next_ns)
-            if wire and wire[0][0] < at:
-                at = wire[0][0]
+            at = min(exchange.next_ns, plan.next_ns, wire.due_ns)
             if at > now_ns:
                 break
             self._now = max(self._now, at)
@@ -156,8 +150,8 @@ class SimVenue:
             if exchange.next_ns <= at:
                 exchange.advance(at)
                 self._reply(self._now)
-            while wire and wire[0][0] <= at:
-                _, _, act, what = heapq.heappop(wire)
+            while wire.due_ns <= at:
+                act, what = wire.pop()
                 act(self._now, what)
         self._now = max(self._now, now_ns)
         self._schedule()
@@ -176,11 +170,14 @@ class SimVenue:
             event = None
         elif kind is ev.Quote:
             if now >= self.plan.quote_ns:
-                event = self._feed.thinned(event, float(exchange.listings[event.instrument].instrument.lot))
+                event = self._feed.real(event, now)
             exchange.quote(event)
+            event = exchange.shown(event)
         elif kind is ev.MarkPrice:
+            event = self._feed.real(event, now)
             exchange.mark(event)
         elif kind is ev.FundingRate:
+            event = self._feed.real(event, now)
             exchange.funding(event)
         return self._moved(event)
 
@@ -190,19 +187,22 @@ class SimVenue:
         self._now = now
         had_replies = bool(self.exchange.reports)
         self._reply(now)
-        if event is not None and type(event) is ev.Quote and now >= self.plan.quote_ns:
-            event = self._feed.spoilt(event, now)
-        if event is not None and not self.up:
-            event = None
-        delay = self.delays.feed_ns + (self._slow_ns(now) if event is not None else 0)
-        if event is not None and delay:
-            self._push(now + delay, self._show, event)
-            event = None
-        elif event is not None and had_replies:
-            self._emit(event)  # behind its consequences, and so that the loop looks at due_ns again
-            event = None
+        seen: tuple[Any, ...] = ()
+        if type(event) is ev.Quote and self._listings[event.instrument].halted_until:
+            event = None  # nobody quotes what does not trade
+        if event is not None and self.up:
+            seen = self._feed.shown(event, now) if type(event) is not ev.Quote or now >= self.plan.quote_ns else (event,)
+        shown = None
+        for event in seen:
+            at = self._wire.arrival(Stream.FEED, now, self._slow_ns(now))
+            if at > now:
+                self._wire.push(at, self._show, event)
+            elif had_replies or len(seen) > 1:
+                self._emit(event)  # behind its consequences, and so that the loop looks at due_ns again
+            else:
+                shown = event
         self._schedule()
-        return event
+        return shown
 
     def _show(self, now: int, event: Any) -> None:
         """Deliver market data that was on the wire."""
@@ -215,6 +215,9 @@ class SimVenue:
         """Let the exchange act on a command that has arrived, and answer it."""
         exchange = self.exchange
         self._now = max(self._now, now)
+        if not self._gate.takes(command, now):
+            self._refuse(now, command)
+            return
         if isinstance(command, Submit):
             self._submit(now, command)
             return
@@ -234,6 +237,18 @@ class SimVenue:
             self._since_ns = now - OVERLAP_NS
         self._reply(now, asked=not isinstance(command, Cancel))
 
+    def _refuse(self, now: int, command: Command) -> None:
+        """Answer a message that is one too many: an order is rejected with proof, of anything else nothing is known after it.
+
+        A cancel that was refused leaves its order working; the desk finds it so when it asks, and cancels again.
+        """
+        if isinstance(command, Submit):
+            self._held.pop(command.order.client_id, None)
+            self.exchange.reject(command.order, now, TOO_MANY)
+        else:
+            self.exchange.reports.append(ev.QueryFailed(ts=now, venue=self.venue, reason=TOO_MANY))
+        self._reply(now, asked=not isinstance(command, Submit))
+
     def _submit(self, now: int, command: Submit) -> None:
         """Let an order arrive; what happens to it or to its answers may be faulty."""
         exchange, plan, spec = self.exchange, self.plan, command.order
@@ -251,6 +266,7 @@ class SimVenue:
             if part is not None and listed is not None:
                 shown = round_qty(listed.instrument, spec.qty * to_decimal(part.arg("share")), Rounding.DOWN)
             exchange.submit(spec, now, shown)
+            acts.overfill(exchange, plan, spec, now)
         if plan.strike(K.LOST_ACK, now):
             self._persist()
             exchange.reports.clear()
@@ -269,7 +285,7 @@ class SimVenue:
         if not self.up:
             return
         plan = self.plan
-        at = now + self.delays.reply_ns + self._slow_ns(now)
+        at = self._wire.arrival(Stream.ANSWERS if asked else Stream.REPORTS, now, self._slow_ns(now))
         for event in events:
             if asked or not isinstance(event, ev.OrderFilled):
                 self._deliver(now, at, event)
@@ -285,7 +301,7 @@ class SimVenue:
         if at <= now:
             self._emit(_at(event, now))
         else:
-            self._push(at, self._arrive, event)
+            self._wire.push(at, self._arrive, event)
 
     def _arrive(self, now: int, event: ev.Event) -> None:
         """Hand over a reply that was on the wire; in an outage it is lost."""
@@ -293,23 +309,20 @@ class SimVenue:
             self._emit(_at(event, now))
 
     def _strike(self, begins: bool, fault: Fault) -> None:
-        """Begin or end an outage, or hit the account."""
-        now = self._now
-        if fault.kind is K.OUTAGE:
-            self.up = not begins
+        """Let a timed fault begin or end: cut the line or mend it, or act on the exchange."""
+        now, plan = self._now, self.plan
+        if fault.kind in BREAKS:
             if begins:
-                self.plan.hit(K.OUTAGE)
-            reason = "outage" if begins else "back"
-            self._emit(ev.VenueStatus(ts=now, venue=self.venue, up=self.up, reason=reason))
+                plan.hit(fault.kind)
+            if self.up is plan.cut:
+                self.up = not plan.cut
+                self._emit(ev.VenueStatus(ts=now, venue=self.venue, up=self.up, reason="back" if self.up else "outage"))
             return
-        held = list(self.exchange.positions())
-        if not held:  # it waits, as every fault does, for something it can hurt
-            self.plan.again(fault, now + AGAIN_NS)
+        if not acts.act(self.exchange, plan, begins, fault, now):  # it waits, as every fault does, for something it can hurt
+            plan.again(begins, fault, now + AGAIN_NS)
             return
-        reason, share = (ADL if fault.kind is K.ADL else LIQUIDATION), to_decimal(fault.arg("share"))
-        for instrument in held:
-            self.exchange.seize(instrument, share, reason, now)
-        self.plan.hit(fault.kind)
+        if begins:
+            plan.hit(fault.kind)
         self._reply(now)
 
     def _slow_ns(self, now: int) -> int:
@@ -324,17 +337,11 @@ class SimVenue:
                 self._log.append(records)
             records.clear()
 
-    def _push(self, at: int, act: Callable[[int, Any], None], what: Any) -> None:
-        self._sent += 1
-        heapq.heappush(self._wire, (at, self._sent, act, what))
-
     def _schedule(self) -> None:
         """Set due_ns, and how long quotes may take the short road."""
-        due = min(self.exchange.next_ns, self.plan.next_ns)
-        if self._wire and self._wire[0][0] < due:
-            due = self._wire[0][0]
-        self.due_ns = due
-        self._wake = 0 if self.delays.feed_ns or not self.up else min(due, self.plan.quote_ns)
+        self.due_ns = due = min(self.exchange.next_ns, self.plan.next_ns, self._wire.due_ns)
+        slow = self._deep or not self.up or self.delays.feed_ns or self._wire.busy(Stream.FEED, self._now)
+        self._wake = 0 if slow else min(due, self.plan.quote_ns)
 
 
 def _at(event: Any, now: int) -> Any:

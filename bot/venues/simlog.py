@@ -14,12 +14,13 @@ from pathlib import Path
 
 import msgspec
 
+from bot.crash import crash_point
 from bot.model.errors import DataError
-from bot.model.event import CashBooked, FundingPaid, OrderEnded, OrderFilled
+from bot.model.event import OrderEnded, OrderFilled
 from bot.model.ids import ClientId, InstrumentId
 from bot.sim.orders import OrderReceived, Record
 
-_decode = msgspec.json.Decoder(OrderReceived | OrderFilled | FundingPaid | CashBooked | OrderEnded).decode
+_decode = msgspec.json.Decoder(Record).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -35,12 +36,15 @@ class VenueLog:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         if whole < len(raw):
             os.ftruncate(self._fd, whole)
+        crash_point("venue_log.opened")
 
     def append(self, records: Sequence[Record]) -> None:
         """Hand `records` to the operating system in one write."""
         data = b"".join(_encode(r) + b"\n" for r in records)
+        crash_point("venue_log.before_append")
         while data:
             data = data[os.write(self._fd, data) :]
+        crash_point("venue_log.after_append")
 
     def close(self) -> None:
         """Close the file."""

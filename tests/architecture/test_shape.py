@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.config import Costs, Desk, Latency, Market
+from bot.config import Costs, Desk, Market
 from bot.engine.pair import Execution
 from bot.instruments import FutureProduct, PerpProduct, StableProduct
+from bot.sim.budget import Budget
+from bot.sim.wire import Delays
 from risk.limits import Limits
 from strategies.convergence_params import ConvergenceParams
 
@@ -23,9 +25,9 @@ PACKAGES = ("bot", "strategies", "risk")
 FUNCTION_LINES, MODULE_LINES, METHODS = 50, 400, 20
 LONGER: dict[str, int] = {
     # Ratchet: what is longer than the rule, and how long it may be. Only ever shorten this list.
-    "bot/checks.py": 430, "bot/engine/fold.py": 410, "bot/model/event.py": 410,
+    "bot/engine/fold.py": 410, "bot/model/event.py": 410,
 }  # fmt: skip
-MORE_METHODS = {"Checks": 22, "SimVenue": 21}
+MORE_METHODS = {"Checks": 22}
 PROVIDED_BY = {"sqlalchemy": "SQLAlchemy"}
 USED_BY_NAME = {"tzdata"}
 """Needed without an import: zoneinfo reads it where the system has no zone files."""
@@ -176,6 +178,6 @@ def test_every_setting_is_read() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
     }
-    sections = [Market, Latency, Costs, Desk, Limits, Execution, ConvergenceParams, FutureProduct, PerpProduct, StableProduct]
+    sections = [Market, Delays, Budget, Costs, Desk, Limits, Execution, ConvergenceParams, FutureProduct, PerpProduct, StableProduct]
     assert {f"{s.__name__}.{f}" for s in sections for f in s.__struct_fields__ if f not in read} <= {"Limits.clip_lots_max"}
     # clip_lots_max bounds execution.clip_lots, in bot/config.py itself

@@ -13,7 +13,8 @@ from bot.model.order import OrderSpec, Purpose, Side, TimeInForce
 from bot.model.ports import SimulatedVenue
 from bot.sim.exchange import Exchange, Rules
 from bot.sim.faults import Fault, FaultPlan
-from bot.venues.sim import Delays, SimVenue
+from bot.sim.wire import Delays
+from bot.venues.sim import SimVenue
 
 S = 1_000_000_000
 START = 1_800_000_000 * S
@@ -170,5 +171,6 @@ MS = 1_000_000
 BUILDS: dict[str, Build] = {
     "instant": in_process(Delays()),
     "latency": in_process(Delays(request_ns=40 * MS, reply_ns=30 * MS, feed_ns=20 * MS)),
+    "drawn": in_process(Delays(request_ns=40 * MS, reply_ns=30 * MS, feed_ns=20 * MS, jitter=0.5, tail_share=0.05, tail_multiple=5.0)),
 }
 """Every implementation of the port that has to keep the contract; wire servers join here."""

@@ -45,9 +45,12 @@ class Quiet:
     speed = 0.0
 
     def __init__(self) -> None:
-        self.feed = self
         self.now = 0
         self.each: Callable[[], None] = lambda: None
+
+    def watch(self, engine: Any, tally: Any) -> Quiet:
+        """See the run itself."""
+        return self
 
     def stepped(self, event: ev.Event, out: Step) -> None:
         """Note the time and let the test act."""
@@ -84,9 +87,8 @@ class Storage:
         self.failed = False
         settings = config.load("paper", files=(), sets=("market.seed=1",), options={}).settings
         data.mkdir(parents=True, exist_ok=True)
-        self.folder = new_run(data, "paper")
         self.record = RunRecord(mode="paper", seed=1, settings=msgspec.Raw(msgspec.json.encode(settings)))
-        self.folder.write_record(self.record)
+        self.folder = new_run(data, self.record)
         self.run = self.started(self.folder)
 
     def started(self, folder: RunFolder, for_ns: int = FOR_NS) -> PaperRun:

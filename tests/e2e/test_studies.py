@@ -18,14 +18,29 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "backtest"))
 from bar_files import MINUTE_HEADER, cme_minutes, funding_rows, perp_series, spot_series, swing, write_bars, write_funding
 
+from bot import config
 from bot.backtest.contracts import chicago_date
+from bot.backtest.formats import HOUR_NS
+from bot.backtest.play import Study, play
+from bot.backtest.run import Inputs, prepare, profile_of, read
+from bot.backtest.screen import Screen
 from bot.cli import main
 from bot.market.settlement import settlement_date
-from bot.model.notation import instant_ns
+from bot.model.notation import instant_ns, iso
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / ".." / "shared" / "data"
 real = pytest.mark.skipif(not (DATA / "cme" / "BTC_front_1d.csv.gz").is_file(), reason="market data folder ../shared/data is not there")
+
+
+RISE = instant_ns("2026-02-10T14:00Z")
+
+
+def raised(at_ns: int) -> float:
+    """Return a swing with one episode of 90 bp."""
+    if RISE <= at_ns < RISE + 2 * HOUR_NS:
+        return 90.0
+    return 0.0 if RISE <= at_ns < RISE + 3 * HOUR_NS else swing(at_ns)
 
 
 @pytest.fixture(autouse=True)
@@ -109,9 +124,25 @@ def test_sweep(capsys: pytest.CaptureFixture[str], tmp_path: Path, files: dict[s
     assert [r["params"] for r in found["rows"]] == [{"strategy.z_in": 2.0}, {"strategy.z_in": 2.5}]
 
 
+def test_a_screened_sweep_has_the_rows_of_the_full_one(capsys: pytest.CaptureFixture[str], tmp_path: Path, files: dict[str, Path]) -> None:
+    """Same fields, same rows but for the journal, which a screen does not write and says so."""
+    path = grid(tmp_path, {**files, "perp": write_bars(tmp_path / "raised.csv", perp_series(raised).bars)}, "z_in = [1.5, 3.0]\nside = ['long_cme', 'both']")
+    full, fast = (said(capsys, "sweep", "--grid", path, "--engine", engine) for engine in ("full", "screen"))
+    assert (fast["engine"], fast["trials"], full["trials"]) == ("screen", 4, 4) and fast["rows"][0]["trades"] > 0
+    assert any(note.startswith("Screened") for note in fast["notes"]) and fast["files"] == full["files"]
+    for a, b in zip(full["rows"], fast["rows"], strict=True):
+        assert b["journal_sha256"] is None and a["journal_sha256"]
+        for name in ("trades_usd", "pnl_usd", "fees_usd", "funding_usd", "sharpe_per_trade"):
+            assert b[name] == pytest.approx(a[name], abs=0.01)
+        for name in ("params", "trades", "open_at_end", "refusals", "signals_over_hurdle"):
+            assert a[name] == b[name], name
+    assert main(["sweep", "--grid", str(path), "--engine", "screen"]) == 0
+    assert "4 trials" in capsys.readouterr().out
+
+
 def test_what_sweep_refuses(capsys: pytest.CaptureFixture[str], tmp_path: Path, files: dict[str, Path]) -> None:
-    """The screen 2, a bad key 3, a missing file 2, a file in another role 1, two stablecoins 2: one line each, nothing played."""
-    assert "compiled screen" in refused(capsys, 2, "sweep", "--grid", grid(tmp_path, files), "--engine", "screen")
+    """A bad key 3, a missing file 2, a file in another role 1, two stablecoins 2, a rest on a screen 3: one line each, nothing played."""
+    assert "strategy.passive" in refused(capsys, 3, "sweep", "--grid", grid(tmp_path, files, "passive = [true]"), "--engine", "screen")
     assert "strategy.z_inn" in refused(capsys, 3, "sweep", "--grid", grid(tmp_path, files, "z_inn = [2.0]"))
     assert "limits" in refused(capsys, 3, "sweep", "--grid", grid(tmp_path, files, "limits.drawdown_share = [0.5]"))
     assert "inputs.funding" in refused(capsys, 3, "sweep", "--grid", grid(tmp_path, {k: v for k, v in files.items() if k != "funding"}))
@@ -256,3 +287,41 @@ def test_real_files_pass_and_show_their_traps(capsys: pytest.CaptureFixture[str]
     daily = {c["name"]: c for c in year["checks"]}
     assert daily["cme missing sessions"]["found"].startswith("none") and daily["cme splices"]["found"].startswith("99:")
     assert daily["cme holiday merged"]["found"].startswith("56:") and daily["funding interval"]["found"] == "every 8 h"
+
+
+def recorded(kind: str, sets: list[str]) -> Study:
+    """Return the study of the real minutes or days under these settings."""
+    daily = kind == "daily"
+    inputs = Inputs(
+        cme=DATA / "cme" / ("BTC_front_1d.csv.gz" if daily else "MBT_front_1m.csv.gz"),
+        perp=DATA / "perp" / f"binance_BTCUSDT_{'1h' if daily else '15m'}.csv.gz", perp_mark=DATA / "perp" / "binance_BTCUSDT_mark_1h.csv.gz",
+        spot=DATA / "spot" / "binance_BTCUSDT_1h.csv.gz", funding=DATA / "perp" / "binance_BTCUSDT_funding.csv.gz",
+        stable=DATA / "spot" / "USDT_USD_1d.csv.gz" if daily else None, stable_fixed=None if daily else 1.0,
+    )  # fmt: skip
+    found = read(inputs)
+    return prepare(inputs, found, config.load(profile_of(found.cme.kind), environ={}, sets=sets).settings)[0]
+
+
+CHEAP = [
+    "strategy.side=both", "strategy.edge_min_bp=0.01", "strategy.hurdle_margin=0", "strategy.risk_free=0", "strategy.z_watch=0.5",
+    "futures.MBT.fee_per_lot=0.0001", "perps.BTCUSDT.taker_rate=0", "strategy.z_in=0.8", "strategy.window_s=43200",
+]  # fmt: skip
+"""At the real costs these six weeks of minutes hold no trade; without them they hold many."""
+RECORDED = [
+    ("minute", [], 0), ("minute", CHEAP, 40), ("minute", [*CHEAP, "costs.delay_bars=1"], 40), ("minute", [*CHEAP, "strategy.mode=carry"], 15),
+    ("daily", [], 10), ("daily", ["strategy.z_in=1.0", "strategy.side=both"], 15), ("daily", ["strategy.mode=carry", "strategy.side=both"], 8),
+    ("daily", ["strategy.z_in=1.0", "strategy.side=both", "costs.delay_bars=1", "costs.spread_multiple=3.0"], 5),
+]  # fmt: skip
+
+
+@real
+@pytest.mark.parametrize(("kind", "sets", "at_least"), RECORDED, ids=lambda x: " ".join(x) if isinstance(x, list) else str(x))
+def test_screen_and_engine_agree_on_the_real_data(kind: str, sets: list[str], at_least: int) -> None:
+    """The same trades at the same instants, to the cent, over everything that was recorded."""
+    study = recorded(kind, sets)
+    full, fast = play(study, study.settings.costs), Screen(study).follow(study.settings)
+    assert len(full.trades) >= at_least
+    assert [(t.contract, iso(t.decided_ns), iso(t.entered_ns), t.exited_ns and iso(t.exited_ns), t.lots, t.exit_reason) for t in fast.trades] == [
+        (t.contract, t.decided_at, t.entered_at, t.exited_at, int(t.lots), t.exit_reason) for t in full.trades
+    ]
+    assert [t.pnl_usd for t in fast.trades] == pytest.approx([t.pnl_usd for t in full.trades], abs=0.01)

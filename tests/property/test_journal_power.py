@@ -94,7 +94,7 @@ def quote(seq: int) -> Quote:
 def test_a_tape_cut_at_any_byte_says_from_where_it_is_missing(tmp_path: Path) -> None:
     """Whole chunks are read, the rest is an open gap; a writer that continues bounds the gap and loses nothing more."""
     path = tmp_path / "tape"
-    tape = FileTape(path, chunk_events=4)
+    tape = FileTape(path, from_seq=0, chunk_events=4)
     ends = {}
     for seq in range(1, 13):
         tape.record(seq, quote(seq))
@@ -108,7 +108,7 @@ def test_a_tape_cut_at_any_byte_says_from_where_it_is_missing(tmp_path: Path) ->
         reader = TapeReader(path)
         assert [seq for seq, _ in reader] == list(range(1, last + 1)), f"cut {cut}"
         assert reader.gaps == [Gap(last + 1, None)], f"cut {cut}"
-        tape = FileTape(path, chunk_events=4)
+        tape = FileTape(path, from_seq=49, chunk_events=4)
         tape.record(50, quote(50))
         tape.close()
         reader = TapeReader(path)

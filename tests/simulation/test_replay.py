@@ -14,29 +14,41 @@ import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-import fault_days
 from loopback import World
 
 from bot.backtest.replay import Replayed, decisions_from_tape, orders_from_journal
 from bot.journal.tape import Gap
 from bot.model import event as ev
+from bot.simulate.day import Day
+from bot.simulate.plan import Plan, plan_of
+from bot.simulate.proof import Outcome, go, replayed, run_plan, run_seed
+from bot.simulate.storage import ListTape
 
 HERE = Path(__file__).parent
-PROVEN = [seed for seed in range(400, 460) if (p := fault_days.plan_of(seed)).commits is None or p.commits.kind == "late"][:36]
+PROVEN = [seed for seed in range(400, 470) if not (p := plan_of(seed)).files and (p.commits is None or p.commits.kind == "late")][:36]
 """Days whose journal holds every row: with lost ones a replay rightly differs."""
 AGAIN = (3, 5, 7, 14, 18)
 SPAWNED = """
 import sys
-sys.path[:0] = sys.argv[1:3]
-import fault_days
-print(*(fault_days.run(int(seed)).sha256 for seed in sys.argv[3:]))
+sys.path.insert(0, sys.argv[1])
+from bot.simulate.proof import run_seed
+print(*(run_seed(int(seed)).sha256 for seed in sys.argv[2:]))
 """
+
+
+def recorded(plan: Plan) -> tuple[Outcome, Day]:
+    """Run one day with its tape."""
+    day = Day(plan, record=True)
+    try:
+        return go(day), day
+    finally:
+        day.close()
 
 
 def prove(seed: int) -> tuple[str, Replayed, int]:
     """Run one day with its tape and replay it."""
-    outcome, day = fault_days.run_plan(fault_days.plan_of(seed), record=True)
-    return str(outcome.plan), fault_days.replayed(day), outcome.counted.get("sends", 0)
+    outcome, day = recorded(plan_of(seed))
+    return str(outcome.plan), replayed(day), outcome.counted.get("sends", 0)
 
 
 def test_every_order_and_decision_is_reproduced() -> None:
@@ -50,12 +62,12 @@ def test_every_order_and_decision_is_reproduced() -> None:
 
 def test_same_seed_same_journal() -> None:
     """Two runs of one seed give one journal, and another process with another hash seed gives it too."""
-    first = [fault_days.run(seed).sha256 for seed in AGAIN]
-    assert first[:2] == [fault_days.run(seed).sha256 for seed in AGAIN[:2]], f"seeds {AGAIN[:2]}"
+    first = [run_seed(seed).sha256 for seed in AGAIN]
+    assert first[:2] == [run_seed(seed).sha256 for seed in AGAIN[:2]], f"seeds {AGAIN[:2]}"
     assert len(set(first)) == len(first)
     for hash_seed in ("1", "77"):
         spawned = subprocess.run(
-            [sys.executable, "-c", SPAWNED, str(HERE), str(HERE.parents[1]), *map(str, AGAIN)],
+            [sys.executable, "-c", SPAWNED, str(HERE.parents[1]), *map(str, AGAIN)],
             env={**os.environ, "PYTHONHASHSEED": hash_seed}, capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert spawned.stdout.split() == first, f"seeds {AGAIN} under PYTHONHASHSEED={hash_seed}"
@@ -63,15 +75,15 @@ def test_same_seed_same_journal() -> None:
 
 def test_recording_changes_nothing() -> None:
     """With a tape and without one the journal is the same."""
-    plan = fault_days.plan_of(9)
-    assert fault_days.run_plan(plan, record=True)[0].sha256 == fault_days.run_plan(plan)[0].sha256
+    plan = plan_of(9)
+    assert recorded(plan)[0].sha256 == run_plan(plan).sha256
 
 
 @pytest.mark.parametrize("forged", ["quantity", "dropped decision"])
 def test_a_forged_record_is_found(forged: str) -> None:
     """A journal whose order or decision was changed afterwards does not prove."""
-    outcome, day = fault_days.run_plan(fault_days.plan_of(409), record=True)
-    rows = list(day.journal.read())
+    outcome, day = recorded(plan_of(409))
+    rows = list(day.store.journal.read())
     at = [n for n, (_, _, e) in enumerate(rows) if isinstance(e, ev.OrderIntended)][3]
     seq, n, event = rows[at]
     assert isinstance(event, ev.OrderIntended) and outcome.violations == []
@@ -79,11 +91,11 @@ def test_a_forged_record_is_found(forged: str) -> None:
         rows[at] = (seq, n, msgspec.structs.replace(event, order=msgspec.structs.replace(event.order, qty=event.order.qty + 1)))
     else:
         del rows[at]
-    found = fault_days.replayed(day, rows)
+    found = replayed(day, rows)
     assert found.mismatches >= 1 and found.first_mismatch is not None and found.first_mismatch.seq >= seq
 
 
-class Torn(fault_days.ListTape):
+class Torn(ListTape):
     """A tape that lost a stretch; the reader notices when it gets there."""
 
     def __init__(self, rows: list[tuple[int, ev.Observation]]) -> None:
@@ -99,11 +111,11 @@ class Torn(fault_days.ListTape):
 
 def test_a_torn_tape_is_said() -> None:
     """From a gap on nothing is compared until the next start, the gap is named, and the journal's own proof goes on."""
-    _, day = fault_days.run_plan(fault_days.plan_of(409), record=True)
-    assert day.tape is not None and len(day.memories) == 1
-    whole = fault_days.replayed(day)
-    day.tape = Torn(day.tape.rows)
-    found = fault_days.replayed(day)
+    _, day = recorded(plan_of(409))
+    assert isinstance(day.store.tape, ListTape) and len(day.memories) == 1
+    whole = replayed(day)
+    day.store.tape = Torn(day.store.tape.rows)
+    found = replayed(day)
     assert len(found.unverifiable) == 1 and found.mismatches == 0 and found.orders == whole.orders > 0
     assert 0 < found.decisions < whole.decisions
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -12,7 +13,6 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "simulation"))
-import fault_days
 from loopback import MBT, PAIR, PERP, STABLE, START, S, Wish, World
 
 from bot import runtime as loop
@@ -29,7 +29,10 @@ from bot.model.event import KillLevel
 from bot.model.order import OrderStatus, Outcome
 from bot.runtime import Runtime, recover
 from bot.sim.exchange import Exchange
-from bot.venues.sim import Delays, SimVenue
+from bot.sim.wire import Delays
+from bot.simulate.day import Day
+from bot.simulate.plan import HOUR, plan_of
+from bot.venues.sim import SimVenue
 from risk.limits import Limits
 
 PAIRS = (PairTerms(id=PAIR, strategy="wish", lead="MBTX26", hedge="BTCUSDT", stable="USDT/USD"),)
@@ -289,16 +292,16 @@ def test_unseen_quotes_reach_the_exchange_alone() -> None:
 def test_how_a_run_is_sliced_never_changes_its_journal() -> None:
     """Six hours of a faulty day in one call or cut at random instants: one journal."""
     for seed in (0, 8, 11, 14):
-        plan = fault_days.plan_of(seed)
+        plan = plan_of(seed)
         hashes = set()
         for cuts in (0, 7, 150):
-            with fault_days.turned(plan.mirrored):
-                day, rng = fault_days.Day(plan), Random(seed + cuts)
+            with closing(Day(plan)) as day:
+                rng = Random(seed + cuts)
                 for at in sorted(rng.random() for _ in range(cuts)):
-                    day.drive(plan.start_ns + int(at * 6 * fault_days.HOUR))
-                day.drive(plan.start_ns + 6 * fault_days.HOUR)
-            assert day.engine.ob.fills > 0, f"seed {seed}: nothing traded, nothing shown"
-            hashes.add(day.journal.sha256())
+                    day.drive(plan.start_ns + int(at * 6 * HOUR))
+                day.drive(plan.start_ns + 6 * HOUR)
+                assert day.engine.ob.fills > 0, f"seed {seed}: nothing traded, nothing shown"
+                hashes.add(day.store.journal.sha256())
         assert len(hashes) == 1, f"seed {seed}: {len(hashes)} journals"
 
 

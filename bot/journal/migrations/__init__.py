@@ -11,6 +11,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bot.crash import crash_point
 from bot.model.errors import JournalError
 
 if TYPE_CHECKING:
@@ -111,7 +112,9 @@ def upgrade(engine: Engine) -> None:
         driver.isolation_level = None
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         _run(connection)
+        crash_point("migration.before_commit")
         connection.commit()
+        crash_point("migration.after_commit")
 
 
 def _run(connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from bot.cli import main
 from bot.desk import operate
+from bot.desk.runs import RunFolder
 from bot.engine.obligations import Obligations
 from bot.kill.control import ControlServer
-from bot.kill.latch import Latch
+from bot.kill.latch import AUDIT, Latch
 from bot.model.errors import BotError, DataError
 from bot.model.event import KillLevel
 
@@ -147,7 +150,7 @@ def test_resume_lowers_and_needs_a_reason(tmp_path: Path) -> None:
 def test_status_of_a_running_a_silent_and_no_desk(tmp_path: Path) -> None:
     """An answer is not stale; silence shows the record with its age; nothing running says so."""
     with serving(tmp_path, lambda r: {"state": "HEDGED"}):
-        assert operate.status(tmp_path, nothing_remembered) == {"running": True, "stale_s": 0.0, "state": "HEDGED"}
+        assert operate.status(tmp_path, nothing_remembered) == {"running": True, "stale_s": 0.0, "state": "HEDGED", "audit_faults": []}
     gone = operate.status(tmp_path, nothing_remembered)
     assert (gone["running"], gone["state"], gone["stale_s"], gone["equity_usd"]) == (False, "STOPPED", None, None)
     run = tmp_path / "runs" / "paper-00001"
@@ -160,3 +163,26 @@ def test_status_of_a_running_a_silent_and_no_desk(tmp_path: Path) -> None:
         server.close()
     assert silent["running"] and silent["state"] == "SILENT" and silent["stale_s"] >= 0.0
     assert silent["blocked_by"] == ["record of paper-00001 unreadable: torn"] and silent["legs"] == []
+
+
+def test_an_altered_audit_file_is_said_by_status_and_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One byte changed in what somebody wrote about a kill: the trader sees it where he looks anyway, and the verbs still work."""
+    monkeypatch.setenv("BOT_DATA_DIR", str(tmp_path))
+
+    def nobody(run: RunFolder) -> Obligations:
+        pytest.fail("there is no run")
+
+    assert operate.status(tmp_path, nobody)["audit_faults"] == []
+    kill(tmp_path)
+    assert operate.status(tmp_path, nobody)["audit_faults"] == [] and main(["status", "--json"]) == 0
+    assert capsys.readouterr().err == ""
+    audit = tmp_path / AUDIT
+    audit.write_bytes(audit.read_bytes().replace(b'"test"', b'"tent"', 1))
+    assert operate.status(tmp_path, nobody)["audit_faults"] == ["line 1: was changed"]
+    assert main(["status", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["audit_faults"] == ["line 1: was changed"] and "line 1: was changed" in err
+    assert main(["resume", "--reason", "seen", "--json"]) == 0 and "line 1: was changed" in capsys.readouterr().err
+    audit.unlink()
+    audit.mkdir()
+    assert "cannot be read" in operate.status(tmp_path, nobody)["audit_faults"][0]

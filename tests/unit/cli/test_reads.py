@@ -15,8 +15,10 @@ import jsonschema
 import msgspec
 import pytest
 
+from bot import config
 from bot.desk import read, tables, usage, views
 from bot.desk.card import json_line, plain
+from bot.desk.gap_watch import GapWatch, watched
 from bot.desk.runs import RunFolder
 from bot.desk.traffic import Traffic
 from bot.engine.obligations import encode
@@ -27,6 +29,7 @@ from bot.kill.control import ControlServer
 from bot.model import event as ev
 from bot.model.command import Cancel, QueryOrder, QueryVenue, Submit
 from bot.model.errors import BotError, DataError
+from bot.model.notation import instant_ns
 from bot.model.order import OrderSpec, Outcome, Purpose, Side, TimeInForce
 from risk.limits import Limits
 from tests.simulation.loopback import World
@@ -208,10 +211,32 @@ def nothing(run: RunFolder) -> Engine:
     raise AssertionError("the running desk answered")
 
 
+def gap_of(contract: str) -> GapWatch:
+    """A watch that has seen one gap of 25 bp."""
+    stop = instant_ns("2026-11-04T22:00Z")  # a daily one
+    mids = ((stop - S, 80_000.0), (stop + 121 * S, 80_200.0))
+    lead = config.load("paper", environ={}).settings.catalogue.named(contract)
+    return watched(lead, [ev.Quote(at, contract, mid - 1.0, mid + 1.0, 9.0, 9.0, at) for at, mid in mids])
+
+
+def test_a_running_desk_lists_its_gaps(world: World, tmp_path: Path) -> None:
+    """The same rows as of a file, from the size asked for on; text fits the page."""
+    server = ControlServer(tmp_path, read.handlers(world.engine, "paper-00001", Traffic(world.engine), dict, gap_of("MBTX26")))
+
+    def unread(run: RunFolder) -> GapWatch:
+        raise AssertionError("the running desk answered")
+
+    with serving(tmp_path, server):
+        found, none = (accepted("gaps", read.gaps(tmp_path, floor, unread)) for floor in (24.0, 26.0))
+    assert (found["running"], found["stale"], none["gaps"]) == (True, False, []) and found["gaps"][0]["open"] == 80_200.0
+    assert max(len(line) for line in tables.text_of("gaps", plain(found))) <= 80
+
+
 @pytest.mark.parametrize("verb", read.VERBS)
 def test_a_running_desk_answers_itself(world: World, tmp_path: Path, verb: str) -> None:
     """The socket's answer is passed on as it is, and is not stale."""
-    server = ControlServer(tmp_path, read.handlers(world.engine, "paper-00001", Traffic(world.engine), lambda: {"cme": {"reject": 1}}))
+    faults = {"cme": {"reject": 1}}
+    server = ControlServer(tmp_path, read.handlers(world.engine, "paper-00001", Traffic(world.engine), lambda: faults, gap_of("MBTX26")))
     with serving(tmp_path, server):
         answer = read.read(tmp_path, verb, nothing)
     line = accepted(verb, answer)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bot.cli import ERROR, HALTED, OK, USAGE, main
+from bot.cli import ERROR, HALTED, OK, main
 from bot.desk import operate
 from bot.desk.triggers import FILE, Triggers
 from bot.kill.latch import AUDIT, AuditLine, Latch, check_audit
@@ -137,9 +137,15 @@ def test_a_start_under_the_file_is_6_and_latches(tmp_path: Path, monkeypatch: py
     assert main(["resume", "--reason", "x"]) == OK
 
 
-def test_evacuating_one_venue_is_refused_and_latches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the engine cannot do is not pretended: exit 2, one line, no latch."""
-    monkeypatch.setenv("BOT_DATA_DIR", str(tmp_path / "data"))
-    assert main(["kill", "--venue", "perp"]) == USAGE
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1 and "perp" in err and not (tmp_path / "data").exists()
+def test_a_latch_in_memory_keeps_the_venues_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FLATTEN that could not be written stands over an evacuation that was, and forgets none of its venues."""
+    Latch(tmp_path).raise_to(KillLevel.EVACUATE, reason="depeg", who="op", channel="cli", now_ns=1, venue="perp")
+
+    def full(self: Latch, state: object, need: int) -> None:
+        raise JournalError("no space left on device")
+
+    with Triggers(tmp_path) as triggers, monkeypatch.context() as patch:
+        patch.setattr(Latch, "_write", full)
+        os.kill(os.getpid(), signal.SIGUSR2)
+        state = triggers.poll()
+    assert (state.level, state.evacuate) == (KillLevel.FLATTEN, ("perp",))

@@ -187,3 +187,19 @@ def test_a_bench_file_with_other_content_is_1(capsys: pytest.CaptureFixture[str]
     path.write_bytes(b"not a zip")
     code, text = refused(capsys, "bench", "ticks", "--file", str(path))
     assert code == ERROR and str(path) in text
+
+
+def test_a_faults_file_that_is_no_text_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, data: Path) -> None:
+    """Bytes that are no UTF-8 name the file and exit as every wrong faults file does; no run folder is left."""
+    path = tmp_path / "faults.jsonl"
+    path.write_bytes(b"\xff\xfe")
+    code, text = refused(capsys, "paper", "--faults", str(path), "--for", "1h")
+    assert code == CONFIG and "faults.jsonl" in text and not (data / "runs").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["bench"], ["config"], ["data"]], ids=lambda w: " ".join(w) or "alone")
+def test_a_command_without_a_verb_shows_what_there_is(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    """The help as it is meant to be read, on stderr, as a usage error."""
+    assert main(words) == USAGE
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("Usage: ") and err.count("\n") > 5

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bot import config
+from bot import config, layers
 from bot.engine.pair import Execution
 from bot.model.errors import ConfigError
 from bot.model.instrument import Kind, maintenance_margin, tier_for
@@ -56,7 +56,7 @@ def test_no_key_hides_in_the_code(section: str, kind: type[msgspec.Struct]) -> N
     loaded = load()
     optional = {"strategy.half_life_days"}
     for field in kind.__struct_fields__:
-        key = f"{section}.{config._written(field)}"
+        key = f"{section}.{layers.written(field)}"
         assert key in optional or any(source == "packaged defaults.toml" for source, _ in loaded.origins[key]), key
 
 
@@ -119,6 +119,12 @@ WRONG = [
     ("cash.perp.USDT=0", "cash.perp.USDT"),
     ("cash.perp.EUR=1", "unknown key cash.perp.EUR"),
     ("latency.cme.feed_s=-1", "latency.cme.feed_s"),
+    ("latency.cme.jitter=-0.1", "latency.cme.jitter"),
+    ("latency.cme.tail_share=1.5", "latency.cme.tail_share: 1.5 must be <= 1 in --set"),
+    ("latency.cme.tail_multiple=0.5", "latency.cme.tail_multiple: 0.5 must be >= 1 in --set"),
+    ("messages.perp.orders_10s=-1", "messages.perp.orders_10s: must be >= 0 in --set"),
+    ("messages.perp.orders_10s=1.5", "messages.perp.orders_10s"),
+    ("messages.perp.orders=1", "unknown key messages.perp.orders in --set"),
     ("costs.depth_share=2", "costs.depth_share"),
     ("perps.BTCUSDT.tick=0", "perps.BTCUSDT.tick"),
     ("futures.MBT.maintenance_rate=0.5", "futures.MBT.maintenance_rate"),
@@ -136,8 +142,7 @@ def test_a_wrong_setting_is_refused_naming_it(given: str, said: str) -> None:
 
 def test_a_missing_limit_is_refused(tmp_path: Path) -> None:
     """A limit that no layer gives has no safe value: the code default does not stand in."""
-    for file in config.packaged_folder().glob("*.toml"):
-        shutil.copy(file, tmp_path)
+    shutil.copytree(config.packaged_folder(), tmp_path, dirs_exist_ok=True)
     defaults = tmp_path / "defaults.toml"
     defaults.write_text("".join(x for x in defaults.read_text().splitlines(keepends=True) if "drawdown_share" not in x))
     with pytest.raises(ConfigError, match="^limits.drawdown_share is missing"):

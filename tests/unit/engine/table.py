@@ -6,10 +6,11 @@ from decimal import Decimal
 
 import msgspec
 
+from bot.engine.evacuate import plan
 from bot.engine.fold import apply
 from bot.engine.obligations import Obligations, PairState, PairTerms, fresh
 from bot.engine.observations import Session, Window
-from bot.engine.pair import Ask, Execution, Withdraw, plan
+from bot.engine.pair import Ask, Execution, Withdraw
 from bot.model import event as ev
 from bot.model.instrument import Instrument, Kind, MarginTier
 from bot.model.intent import PairIntent

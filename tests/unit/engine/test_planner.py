@@ -48,6 +48,20 @@ def test_hedge_is_recomputed_not_repeated() -> None:
     assert signed(t.ask("hedge")) == D("-0.6")
 
 
+def test_every_live_order_of_a_leg_is_waited_for() -> None:
+    """Intents kept beside a failed journal come back several at once: the leg is free when the last of them is resolved."""
+    t = Table()
+    t.hold("10", "0")
+    t.want(10)
+    sent = [t.send(PERP, Side.SELL, "1", "70040") for _ in range(3)]
+    for client_id in (sent[2], sent[0], sent[1]):
+        assert t.plan() == [] and t.pair.hedge_order in t.ob.live
+        t.tell(ev.OrderEnded(ts=NOW - 60 * S, client_id=client_id, outcome=Outcome.CANCELLED, cum_qty=D(0)))
+    t.ob.now = NOW + 60 * S
+    t.show(PERP.id, 70_060.0, 70_061.0, 50.0)
+    assert t.pair.hedge_order is None and signed(t.ask("hedge")) == D(-1)
+
+
 @pytest.mark.parametrize("status", ["sent", "working", "unknown", "closing"])
 def test_a_hedge_in_any_live_state_blocks_hedge_clip_and_unwind(status: str) -> None:
     """While a hedge may still fill nothing else is sent: no second hedge, no next clip, no unwind against it."""
@@ -94,7 +108,7 @@ def test_late_overfill_is_hedged() -> None:
 
 
 def test_one_clip_after_the_other() -> None:
-    """The next clip waits until the last is hedged within tolerance; its size is capped in lots and by depth on both books."""
+    """The next clip waits until the last is hedged, within tolerance once hedging is being retried; size is capped in lots and by depth on both books."""
     t = Table()
     t.want(25)
     assert signed(t.ask("lead")) == 10
@@ -103,6 +117,8 @@ def test_one_clip_after_the_other() -> None:
     t.hold("0", "-0.949")
     assert t.ask("lead") is None
     t.hold("0", "-0.001")
+    assert t.ask("lead") is None and signed(t.ask("hedge")) == D("-0.05"), "a hedge that leaves now would race the next clip"
+    t.pair.hedge_retry_ns = t.ob.now + S
     assert signed(t.ask("lead")) == 10
     t.hold("10", "-1")
     assert signed(t.ask("lead")) == 5

@@ -17,7 +17,7 @@ def quote(ts: int) -> Quote:
 
 def filled(path: Path, seqs: range, chunk: int = 10, close: bool = True) -> None:
     """Record quotes with these seqs."""
-    tape = FileTape(path, chunk_events=chunk)
+    tape = FileTape(path, from_seq=seqs.start - 1, chunk_events=chunk)
     for seq in seqs:
         tape.record(seq, quote(seq * 10))
     if close:
@@ -30,7 +30,7 @@ def test_every_observation_comes_back_equal(tmp_path: Path) -> None:
         quote(1), MarkPrice(2, "BTCUSDT", 70_000.1, 70_000.2), Timer(3),
         FundingRate(4, "BTCUSDT", 0.0001, 28_800, 5, 0.02),
     ]  # fmt: skip
-    tape = FileTape(tmp_path / "tape")
+    tape = FileTape(tmp_path / "tape", from_seq=6)
     for seq, event in enumerate(events, 7):
         tape.record(seq, event)
     tape.close()
@@ -71,6 +71,20 @@ def test_append_after_a_clean_end_has_no_gap(tmp_path: Path) -> None:
     assert reader.gaps == []
 
 
+def test_a_writer_killed_before_its_first_chunk_leaves_a_gap(tmp_path: Path) -> None:
+    """Nothing of it reached the file, but that it had begun: the next one bounds the gap exactly, a reader without one leaves it open."""
+    path = tmp_path / "tape"
+    filled(path, range(1, 26))
+    filled(path, range(30, 35), close=False)
+    reader = TapeReader(path)
+    assert len(list(reader)) == 25 and reader.gaps == [Gap(30, None)]
+    filled(path, range(40, 45), close=False)
+    filled(path, range(50, 60))
+    reader = TapeReader(path)
+    assert [seq for seq, _ in reader] == [*range(1, 26), *range(50, 60)]
+    assert reader.gaps == [Gap(30, 39), Gap(40, 49)]
+
+
 def test_damaged_chunk_in_the_middle_is_skipped_and_named(tmp_path: Path) -> None:
     """One flipped byte costs one chunk and no more."""
     path = tmp_path / "tape"
@@ -88,7 +102,7 @@ def test_full_disk_costs_chunks_but_never_raises(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     path = tmp_path / "tape"
-    tape = FileTape(path, chunk_events=2)
+    tape = FileTape(path, from_seq=0, chunk_events=2)
     tape.record(1, quote(1))
     tape.record(2, quote(2))
     real = tape._file

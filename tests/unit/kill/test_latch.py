@@ -6,10 +6,11 @@ import itertools
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bot.kill import latch as latch_module
-from bot.kill.latch import AUDIT, FILES, Latch, check_audit
+from bot.kill.latch import AUDIT, FILES, AuditLine, Latch, check_audit
 from bot.model.errors import BotError, JournalError
 from bot.model.event import LEVEL_RANK, KillLevel
 
@@ -17,9 +18,9 @@ LEVELS = [level for level in KillLevel if level is not KillLevel.NONE]
 NOW = 1_800_000_000_000_000_000
 
 
-def up(latch: Latch, level: KillLevel, reason: str = "test") -> latch_module.LatchState:
+def up(latch: Latch, level: KillLevel, reason: str = "test", venue: str = "perp") -> latch_module.LatchState:
     """Raise as an operator would."""
-    return latch.raise_to(level, reason=reason, who="op", channel="cli", now_ns=NOW)
+    return latch.raise_to(level, reason=reason, who="op", channel="cli", now_ns=NOW, venue=venue if level is KillLevel.EVACUATE else None)
 
 
 def test_never_set_is_none(tmp_path: Path) -> None:
@@ -30,13 +31,52 @@ def test_never_set_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.product(LEVELS, LEVELS)))
 def test_raising_never_lowers_and_keeps_the_kill_id(tmp_path: Path, first: KillLevel, second: KillLevel) -> None:
-    """The level in force is the highest ever asked for, under the id of the first kill."""
+    """The level in force is the highest ever asked for, with the venue that was to be left, under the id of the first kill."""
     one = up(Latch(tmp_path), first, "the first")
     two = up(Latch(tmp_path), second, "the second")
-    assert two.reason == ("the second" if LEVEL_RANK[second] > LEVEL_RANK[first] else "the first")
+    raised = LEVEL_RANK[second] > LEVEL_RANK[first] or (second is KillLevel.EVACUATE and first is not second)
+    assert two.reason == ("the second" if raised else "the first")
     assert two.level is max(first, second, key=LEVEL_RANK.__getitem__)
     assert two.kill_id == one.kill_id != ""
-    assert Latch(tmp_path).read().level is two.level
+    assert two.evacuate == (("perp",) if KillLevel.EVACUATE in (first, second) else ())
+    assert Latch(tmp_path).read() == two
+
+
+def test_venues_add_up_and_only_a_resume_forgets_them(tmp_path: Path) -> None:
+    """A second venue is a raise under the same id, a repeated one is none; FLATTEN keeps both; the audit says who asked for which."""
+    latch = Latch(tmp_path)
+    first = up(latch, KillLevel.EVACUATE, "depeg")
+    second = up(latch, KillLevel.EVACUATE, "margin rise", venue="cme")
+    assert second.evacuate == ("cme", "perp") and second.kill_id == first.kill_id
+    assert up(latch, KillLevel.EVACUATE, "again") == second
+    assert up(latch, KillLevel.FLATTEN, "all").evacuate == ("cme", "perp")
+    assert latch.resume(reason="over", who="op", channel="cli", now_ns=NOW).evacuate == ()
+    lines = [msgspec.json.decode(raw, type=AuditLine) for raw in (tmp_path / AUDIT).read_bytes().splitlines()]
+    assert [line.evacuate for line in lines] == [("perp",), ("cme",), ("perp",), (), ()] and check_audit(tmp_path / AUDIT) == []
+
+
+@pytest.mark.parametrize(("level", "venue"), [(KillLevel.EVACUATE, None), (KillLevel.EVACUATE, ""), (KillLevel.FLATTEN, "perp"), (KillLevel.NONE, None)])
+def test_a_venue_goes_with_evacuate_alone(tmp_path: Path, level: KillLevel, venue: str | None) -> None:
+    """Neither is guessed: nothing is latched."""
+    with pytest.raises(ValueError):
+        Latch(tmp_path).raise_to(level, reason="x", who="op", channel="cli", now_ns=NOW, venue=venue)
+    assert Latch(tmp_path).read() == latch_module.LatchState()
+
+
+@pytest.mark.parametrize("victim", FILES)
+def test_files_that_differ_in_their_venues_mean_all_of_them(tmp_path: Path, victim: str) -> None:
+    """A crash between the two files loses no venue, whichever was written; a missing file keeps what the other says."""
+    latch = Latch(tmp_path)
+    up(latch, KillLevel.EVACUATE)
+    old = (tmp_path / victim).read_bytes()
+    up(latch, KillLevel.EVACUATE, venue="cme")
+    (tmp_path / victim).write_bytes(old)
+    assert latch.read().evacuate == ("cme", "perp")
+    up(latch, KillLevel.FLATTEN)
+    (tmp_path / victim).write_bytes(old)
+    assert (latch.read().level, latch.read().evacuate) == (KillLevel.FLATTEN, ("cme", "perp"))
+    (tmp_path / victim).unlink()
+    assert (latch.read().level, latch.read().evacuate) == (KillLevel.FLATTEN, ("cme", "perp"))
 
 
 @pytest.mark.parametrize("victim", FILES)
@@ -171,6 +211,22 @@ def test_audit_chain_holds_and_shows_tampering(tmp_path: Path) -> None:
     path.write_bytes(whole[:-10])
     up(latch, KillLevel.PAUSE, "after a torn line")
     assert len(check_audit(path)) == 1
+
+
+def test_any_flipped_byte_of_the_audit_is_found(tmp_path: Path) -> None:
+    """Every bit of every byte of every line, the last one too; a file that is not there has nothing wrong with it."""
+    path = tmp_path / AUDIT
+    assert check_audit(path) == []
+    latch = Latch(tmp_path)
+    up(latch, KillLevel.PAUSE, "one")
+    latch.resume(reason="done", who="op", channel="cli", now_ns=NOW)
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        for bit in range(8):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+            assert check_audit(path), f"bit {bit} of byte {at}"
+    path.write_bytes(whole)
+    assert check_audit(path) == []
 
 
 def test_a_raise_does_not_hang_behind_a_hung_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -203,3 +203,32 @@ def test_liquidation_price_mirrors() -> None:
         left = 240_000.0 + coins * (price - 70_000.0)
         assert left == pytest.approx(margin.maintenance_margin(PERP, 10.0 * price), abs=1e-3)
         assert (price > 70_000.0) is (coins < 0)
+
+
+@pytest.mark.parametrize("silo", ["lead_silo", "hedge_silo"])
+def test_rates_that_the_venue_has_raised_count_in_every_rule(silo: str) -> None:
+    """Twice the margin asked for: twice the maintenance in the need, in the floor and in the initial margin."""
+    plain, hiked = opening(), opening(**{f"{silo}__margin_multiple": 2.0})
+    leg_of = "lead" if silo == "lead_silo" else "hedge"
+    assert need_of(hiked, silo) > need_of(plain, silo) * 1.005
+    held = exposure(**{f"{silo}__equity": 1_000.0})
+    floors = [margin.breach(changed(held, **{f"{silo}__margin_multiple": m}), LIMITS) for m in (1.0, 2.0)]
+    assert all(f is not None and f.rule is Rule.MARGIN_BUFFER for f in floors)
+    assert floors[1].limit > floors[0].limit  # type: ignore[union-attr]
+    asked = [margin.initial(changed(plain, **{f"{silo}__equity": 1.0, f"{silo}__margin_multiple": m}), LIMITS) for m in (1.0, 2.0)]
+    assert asked[1].observed == pytest.approx(2.0 * asked[0].observed), leg_of  # type: ignore[union-attr]
+
+
+def test_the_strain_of_what_is_held_is_the_gates_need() -> None:
+    """A warning and a refusal speak of one number: what is held now, judged as the gate judged it."""
+    held = exposure()
+    shares = {s.venue: s for s in margin.strains(held, LIMITS)}
+    assert len(shares) == 2 and all(0.0 < s.need < s.free for s in shares.values())
+    for s in shares.values():
+        assert s.share == pytest.approx(s.need / s.free)
+        assert margin.low(s, False, msgspec.structs.replace(LIMITS, margin_warn_share=s.share * 0.99))
+        assert not margin.low(s, False, msgspec.structs.replace(LIMITS, margin_warn_share=s.share * 1.01))
+        assert margin.low(s, True, msgspec.structs.replace(LIMITS, margin_warn_share=s.share * 1.01))
+        assert not margin.low(s, True, msgspec.structs.replace(LIMITS, margin_warn_share=s.share * 1.12))
+    broke = margin.Strain("cme", "USD", 1.0, 0.0, 1.0)
+    assert margin.low(broke, False, LIMITS) and margin.warn_room_usd(broke, LIMITS) == 0.0

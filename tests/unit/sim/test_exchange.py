@@ -2,79 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from decimal import Decimal
-from pathlib import Path
 from random import Random
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "contract"))
+from exchange_rig import drained, exchange, quote, spec, wander
 from venue_rig import INVERSE, MBT, PERP, START, D, Hours, S, of
 
 from bot.model import event as ev
 from bot.model.instrument import FeeSchedule, Instrument, Kind
-from bot.model.order import OrderSpec, Outcome, Purpose, Side, TimeInForce
+from bot.model.order import Outcome, Side, TimeInForce
 from bot.model.position import pnl
 from bot.sim.account import held_maintenance
 from bot.sim.exchange import ADL, DUPLICATE, Exchange, Rules
 from bot.sim.listing import Listing, Ticket
 from bot.sim.orders import OrderReceived
-
-CASH = {"USDT": D(400_000), "BTC": D(10)}
-
-
-def exchange(cash: dict[str, Decimal] | None = None, rules: Rules | None = None, hours: Hours | None = None) -> Exchange:
-    """Return a perp exchange at START."""
-    return Exchange("perp", (PERP, INVERSE), cash or CASH, hours or Hours(), rules or Rules(), START)
-
-
-def quote(bid: float, ask: float, ts: int = START, size: float = 50.0, instrument: str = "BTCUSDT") -> ev.Quote:
-    """Return a top of book."""
-    return ev.Quote(ts, instrument, bid, ask, size, size, ts)
-
-
-def spec(n: int, side: Side, qty: str | Decimal, limit: str | Decimal, tif: TimeInForce = TimeInForce.IOC, instrument: str = "BTCUSDT") -> OrderSpec:
-    """Return the n-th order."""
-    return OrderSpec(client_id=f"T{n}", pair="p", venue="perp", instrument=instrument, side=side, qty=D(qty), limit=D(limit), tif=tif, purpose=Purpose.LEAD)
-
-
-def drained(x: Exchange) -> list[ev.Event]:
-    """Return and forget what the exchange has to say."""
-    out = list(x.reports)
-    x.reports.clear()
-    return out
-
-
-def wander(seed: int, steps: int = 150) -> tuple[Exchange, list[ev.Event]]:
-    """Return an exchange after a seeded life of quotes, marks, rates, orders and cancels, and all it said."""
-    rng = Random(seed)
-    x = exchange({"USDT": D(30_000), "BTC": D(1)}, Rules(insured=rng.random() < 0.5))
-    said: list[ev.Event] = []
-    price, now, n = 70_000.0, START, 0
-    for _ in range(steps):
-        now += int((1 + 600 * rng.random()) * S)
-        u = rng.random()
-        price *= 1.0 + 0.02 * (rng.random() - 0.5)
-        name = "BTCUSDT" if rng.random() < 0.7 else "BTCUSD"
-        bid = round(price, 1)
-        if u < 0.45:
-            x.quote(quote(bid, round(bid + 0.1, 1), now, round(1 + 900 * rng.random(), 3) if name == "BTCUSD" else 3.0, name))
-        elif u < 0.55:
-            x.mark(ev.MarkPrice(now, name, round(price, 2), price))
-        elif u < 0.62:
-            x.funding(ev.FundingRate(now, name, 0.002 * (rng.random() - 0.5), 28_800, now + int(900 * rng.random() * S), 0.003))
-        elif u < 0.95:
-            n += 1
-            side = Side.BUY if rng.random() < 0.5 else Side.SELL
-            away = 1.0 + side.sign * (0.001 if rng.random() < 0.6 else -0.002)
-            qty = D(1 + int(900 * rng.random())) if name == "BTCUSD" else D(1 + int(1_500 * rng.random())) / 1_000
-            tif = TimeInForce.IOC if rng.random() < 0.6 else TimeInForce.DAY
-            x.submit(spec(n, side, qty, D(repr(round(price * away, 1))), tif, name), now)
-        elif n:
-            x.cancel(f"T{1 + int(n * rng.random())}", now)
-        said += drained(x)
-    return x, said
 
 
 @pytest.mark.parametrize("seed", range(40))

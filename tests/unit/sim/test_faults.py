@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from random import Random
 
 import pytest
 
 from bot.model.errors import ConfigError
 from bot.model.event import NEVER
-from bot.sim.faults import ARGS, FEED, INSTANT, LASTING, ROWS, Fault, FaultKind, FaultPlan, decode_faults, random_mix
+from bot.sim.fault_kinds import LENGTH_S
+from bot.sim.faults import ARGS, FEED, INSTANT, LASTING, OFFSHORE, ROWS, Fault, FaultKind, FaultPlan, decode_faults, random_mix
 
 S = 1_000_000_000
 K = FaultKind
@@ -91,3 +94,68 @@ def test_a_swarm_is_the_same_for_a_seed_and_different_between_days() -> None:
     assert all(0 <= f.at_ns < 0.75 * day for m in mixes for f in m)
     long = random_mix(Random(5), 0, 20, ("cme", "perp"))
     assert [f.at_ns for f in long] == sorted(f.at_ns for f in long) and long[-1].at_ns > 15 * day
+
+
+def test_a_line_says_how_far_and_which_way() -> None:
+    """Basis points, coins and signs may be negative, never zero or beyond what a market has seen."""
+    fields = '{"at":"PT1M","venue":"perp","fault":"%s","args":{"%s":%s}}'
+    good = [("depeg", "bp", -300), ("blow_out", "bp", 5_000), ("manual_trade", "coins", -0.5), ("price_limit", "sign", -1), ("margin_hike", "multiple", 1.5),
+            ("burst", "copies", 100), ("throttled", "per_s", 0.1), ("flap", "down_s", 1.0), ("overfill", "share", 1.0)]  # fmt: skip
+    for kind, name, value in good:
+        (fault,) = decode_faults([fields % (kind, name, value)], 0)
+        assert fault.arg(name) == value
+    for kind, name, value in (("depeg", "bp", 0), ("blow_out", "bp", 5_001), ("manual_trade", "coins", 0), ("price_limit", "sign", 0.5),
+                              ("margin_hike", "multiple", 0.9), ("burst", "copies", 0), ("throttled", "per_s", 0), ("flap", "down_s", -1)):  # fmt: skip
+        with pytest.raises(ConfigError, match=f"args.{name}"):
+            decode_faults([fields % (kind, name, value)], 0)
+
+
+def test_a_displacement_holds_and_then_returns() -> None:
+    """Whole for half of its time, then halved six times: an eighth at three quarters, nearly nothing at the end."""
+    fault = Fault(at_ns=100 * S, venue="perp", kind=K.BLOW_OUT, for_ns=100 * S, args={"bp": -200.0})
+    found = [fault.displacement(t * S) for t in (100, 149, 150, 175, 200)]
+    assert found == pytest.approx([-0.02, -0.02, -0.02, -0.02 / 8, -0.02 / 64])
+
+
+def test_only_what_has_begun_ends() -> None:
+    """Timed faults come due in order; one whose beginning was taken away has no end; what could not act is asked again."""
+    plan = FaultPlan("perp", [Fault(at_ns=at * S, venue="perp", kind=kind, for_ns=20 * S) for at, kind in ((10, K.HALT), (15, K.MARGIN_HIKE))])
+    assert [(b, f.kind) for b, f in plan.due(20 * S)] == [(True, K.HALT), (True, K.MARGIN_HIKE)]
+    assert [f.at_ns for f in plan.begun(K.HALT)] == [10 * S] and not plan.begun(K.OUTAGE) and not plan.cut
+    (halt,) = plan.begun(K.HALT)
+    plan.again(True, halt, 25 * S)
+    assert not plan.begun(K.HALT) and plan.next_ns == 25 * S
+    plan.timed = [row for row in plan.timed if not row[1]]
+    assert [(b, f.kind) for b, f in plan.due(100 * S)] == [(False, K.MARGIN_HIKE)]
+    assert not plan.begun(K.MARGIN_HIKE) and plan.next_ns == NEVER
+
+
+def test_what_only_perpetuals_know_is_drawn_for_their_venue() -> None:
+    """No ADL, depeg or funding at the broker, and none at all without a venue of perpetuals; every direction occurs."""
+    mixes = [f for seed in range(300) for f in random_mix(Random(seed), 0, 1, ("cme", "perp"))]
+    assert {f.venue for f in mixes if f.kind in OFFSHORE} == {"perp"}
+    assert {f.venue for f in mixes if f.kind not in OFFSHORE} == {"cme", "perp"}
+    assert not [f for seed in range(50) for f in random_mix(Random(seed), 0, 1, ("cme",)) if f.kind in OFFSHORE]
+    assert {f.venue for f in random_mix(Random(1), 0, 20, ("a", "b", "c"), ("c",)) if f.kind in OFFSHORE} == {"c"}
+    signed = {K.DEPEG: "bp", K.BLOW_OUT: "bp", K.MARK_SPLIT: "bp", K.MANUAL_TRADE: "coins", K.PRICE_LIMIT: "sign", K.FUNDING_SPIKE: "sign"}
+    for kind, name in signed.items():
+        signs = {f.arg(name) > 0.0 for f in mixes if f.kind is kind}
+        assert signs == {True, False}, kind
+    assert all(f.for_ns > 0 for f in mixes if f.kind in LASTING)
+
+
+def test_the_page_lists_every_fault_as_it_is() -> None:
+    """docs/faults.md has one line per kind, with its rows, its length and its arguments."""
+    page = (Path(__file__).parents[3] / "docs" / "faults.md").read_text(encoding="utf-8")
+    lines = {cells[0]: cells for cells in ([c.strip() for c in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| "))}
+    assert lines.keys() - {"fault"} == {k.value for k in FaultKind}
+    for kind in FaultKind:
+        _, sort, rows, _, args = lines[kind.value]
+        assert tuple(rows.split()) == ROWS[kind], kind
+        assert sort.split(",")[0] == ("lasting" if kind in LASTING else "timed" if kind in INSTANT else "counted"), kind
+        if kind in LASTING:
+            amount, unit = sort.split(", ")[1].split()
+            assert float(amount) * {"s": 1, "min": 60, "h": 3_600}[unit] == LENGTH_S[kind][0], kind
+        for name, value in ARGS.get(kind, {}).items():
+            assert re.search(rf"{name}\b[^,(]*\({value:g}\b", args), f"{kind}: {name} {value}"
+        assert bool(args) == (kind in ARGS), kind

@@ -15,12 +15,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from bot import cli_options, config, scenarios
 from bot.market.calendar import DeskSessions
 from bot.model.event import FundingRate, MarkPrice, Quote
 from bot.model.instrument import FeeSchedule, Instrument, Kind
+from bot.scenarios import NAMES
 from bot.sim.faults import FaultKind
 from bot.sim.market import MarketSpec, SeededMarket
-from bot.sim.scenarios import HOUR_NS, MINUTE_NS, NAMES, WEATHER, Episode, episodes
+from bot.sim.scenarios import HOUR_NS, MINUTE_NS, ORDINARY, Episode, IndexMove, Scenario, Weather, episodes
 
 S = 1_000_000_000
 D = Decimal
@@ -33,9 +35,15 @@ USDT = Instrument(id="USDT/USD", venue="ref", kind=Kind.STABLE, base="USDT", uni
 TERMS = {i.id: i for i in (MBT, PERP, USDT)}
 
 
-def market(seed: int = 1, scenario: str = "story", days: float = 4.0, interval_s: float = 20.0, **more: Any) -> SeededMarket:
+def shipped(name: str) -> Scenario:
+    """Return a shipped scenario from its file."""
+    return msgspec.convert(scenarios.layer(name, config.packaged_folder()).table["scenario"], Scenario)
+
+
+def market(seed: int = 1, scenario: str | Scenario = "story", days: float = 4.0, interval_s: float = 20.0, **more: Any) -> SeededMarket:
     """Return a market with a short history and few quotes."""
-    spec = MarketSpec(start_ns=START, seed=seed, scenario=scenario, history_days=days, quote_interval_s=interval_s, **more)
+    spec = MarketSpec(start_ns=START, seed=seed, scenario=shipped(scenario) if isinstance(scenario, str) else scenario,
+                      history_days=days, quote_interval_s=interval_s, **more)  # fmt: skip
     return SeededMarket(spec, MBT, PERP, USDT, DeskSessions(TERMS))
 
 
@@ -169,7 +177,7 @@ def test_story_shows_an_episode_within_every_day(seed: int) -> None:
 
 
 def test_calm_reverts_with_its_half_life_and_stays_below_costs() -> None:
-    """Premium deviation about 4 bp, regression of hourly values gives a half-life of hours; no excursion pays 20 bp."""
+    """Excess deviation about 5 bp (the future's swing and noise), hourly values give a half-life of hours; no excursion is far beyond 20 bp."""
     sds, phis = [], []
     for seed in range(5):
         hourly = [x for t, x in excess(list(market(seed, "calm", days=30.0).history())) if t % HOUR_NS == 0]
@@ -184,8 +192,8 @@ def test_calm_reverts_with_its_half_life_and_stays_below_costs() -> None:
 
 def test_funding_answers_the_premium() -> None:
     """The rate is the formula's answer to the average premium: neutral when small, positive and rising when large, capped."""
-    calm = [e for e in market(1, "calm").events(START + 24 * HOUR_NS) if type(e) is FundingRate]
-    assert sum(e.rate == 0.0001 for e in calm) > 0.5 * len(calm)
+    flat = Scenario(weather=Weather(premium_mean_bp=0.0, premium_sd_bp=1.0, jumps_day=0.0, episodes=False))
+    assert all(e.rate == 0.0001 for e in market(1, flat).events(START + 24 * HOUR_NS) if type(e) is FundingRate)
     for seed in range(4):
         events = list(market(seed).events(START + 24 * HOUR_NS))
         rates = [e for e in events if type(e) is FundingRate]
@@ -239,10 +247,39 @@ def test_scenarios_bring_their_faults() -> None:
     """Refused hedges and an outage in the middle of the trade are venue faults; the others script none."""
     assert [f.kind for f in market(1, "leg-fail").faults()] == [FaultKind.REJECT]
     (outage,) = market(1, "exchange-down").faults()
-    first = episodes(WEATHER["exchange-down"], 1, START, 0)[0]
-    assert outage.kind is FaultKind.OUTAGE and first.peak_ns < outage.at_ns < first.peak_ns + HOUR_NS
-    assert all(not market(1, s).faults() for s in ("story", "calm", "widen", "gap"))
-    assert set(NAMES) == set(WEATHER)
+    high, low = shipped("exchange-down").opening(START)
+    assert outage.kind is FaultKind.OUTAGE and high.peak_ns < outage.at_ns < low.peak_ns
+    assert all(not market(1, s).faults() for s in ("calm", "widen", "gap"))
+
+
+def test_the_shipped_scenarios_are_the_named_ones() -> None:
+    """Every file has its name in the two lists that people see, and says in a line what it shows."""
+    files = {path.stem for path in (config.packaged_folder() / scenarios.FOLDER).iterdir()}
+    assert files == set(NAMES) and NAMES == cli_options.SCENARIOS
+    assert all(shipped(name).about for name in NAMES)
+
+
+def test_drawn_episodes_leave_a_script_alone() -> None:
+    """The first day's come `quiet_min` later, other days' do not."""
+    plain, later = episodes(Weather(), 3, START, 0), episodes(Weather(), 3, START, 0, 75.0)
+    assert later[0].peak_ns - plain[0].peak_ns == 75 * MINUTE_NS and later[1] == plain[1]
+    assert episodes(Weather(), 3, START, 1, 75.0) == episodes(Weather(), 3, START, 1)
+
+
+def test_a_scripted_move_of_the_index_is_done_in_its_time() -> None:
+    """The same noise with and without it: nothing before, half of it in the middle, all of it after."""
+    def index(*moves: IndexMove) -> dict[int, float]:
+        spec = MarketSpec(start_ns=START, seed=4, history_days=1.0, scenario=msgspec.structs.replace(ORDINARY, index_moves=moves))
+        live = SeededMarket(spec, MBT, PERP, USDT, DeskSessions(TERMS)).events(START + 2 * HOUR_NS)
+        return {e.ts: e.index for e in live if type(e) is MarkPrice}
+
+    plain, moved = index(), index(IndexMove(at_min=20.0, over_min=40.0, share=0.05))
+    assert plain.keys() == moved.keys()
+    share = {t: moved[t] / plain[t] - 1.0 for t in plain}
+    assert all(abs(x) < 1e-6 for t, x in share.items() if t <= START + 20 * MINUTE_NS)
+    assert all(abs(x - 0.05) < 1e-4 for t, x in share.items() if t >= START + 60 * MINUTE_NS)
+    (middle,) = [x for t, x in share.items() if 0 <= t - START - 40 * MINUTE_NS < 10 * S][:1]
+    assert middle == pytest.approx(0.0247, abs=0.001)
 
 
 def test_an_episode_rises_peaks_and_halves() -> None:
@@ -254,7 +291,7 @@ def test_an_episode_rises_peaks_and_halves() -> None:
 def test_the_second_episode_ends_through_a_stamp() -> None:
     """It peaks 35 to 70 minutes before a funding stamp, so a trade entered in it is paid."""
     for seed in range(30):
-        second = episodes(WEATHER["story"], seed, START, 0)[1]
+        second = episodes(shipped("story").weather, seed, START, 0)[1]
         left = -second.peak_ns % (8 * HOUR_NS)
         assert 35 * MINUTE_NS <= left <= 70 * MINUTE_NS, f"seed {seed}"
 
@@ -270,7 +307,7 @@ def test_a_market_in_dollars_has_no_stablecoin() -> None:
     assert 3_000 < sorted(sizes)[len(sizes) // 2] < 20_000
 
 
-@pytest.mark.parametrize(("name", "value"), [("scenario", "boom"), ("quote_interval_s", 0.0), ("mark_interval_s", float("nan"))])
+@pytest.mark.parametrize(("name", "value"), [("quote_interval_s", 0.0), ("mark_interval_s", float("nan"))])
 def test_a_market_that_cannot_be_is_refused(name: str, value: Any) -> None:
     """Named at once, before a run has begun."""
     with pytest.raises(ValueError, match=name):

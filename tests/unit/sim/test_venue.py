@@ -18,7 +18,8 @@ from bot.model.errors import DataError
 from bot.model.order import Outcome, Side, TimeInForce
 from bot.sim.exchange import Exchange
 from bot.sim.faults import Fault, FaultKind, FaultPlan
-from bot.venues.sim import Delays, SimVenue
+from bot.sim.wire import Delays
+from bot.venues.sim import SimVenue
 from bot.venues.simlog import VenueLog, read_positions, read_records, read_working
 
 BUY, SELL, DAY = Side.BUY, Side.SELL, TimeInForce.DAY
