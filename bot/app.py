@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from bot import scenarios
 from bot.backtest import replay as replays
 from bot.checks import Checks
+from bot.composition import LETTERS, desk, exchange, reference_price, seeded_market, warmed
 from bot.config import Settings
 from bot.desk import operate, read, snapshot
 from bot.desk import report as reports
@@ -24,84 +25,30 @@ from bot.desk.runlog import RunLog
 from bot.desk.runs import RunFolder, RunRecord, find_run, latest_run, new_run
 from bot.desk.shell import Shell
 from bot.desk.traffic import Traffic
-from bot.engine.obligations import Obligations, PairTerms, fresh
+from bot.engine.obligations import Obligations
 from bot.engine.step import Engine
 from bot.journal.accounts import Accounts
 from bot.journal.ledger import Ledger, ledger_engine
 from bot.journal.store import JournalReader, SqliteJournal, lock_folder
 from bot.journal.tape import FileTape, TapeReader, last_chunk
 from bot.kill.latch import Latch
-from bot.market.calendar import DeskSessions
 from bot.model import event as ev
 from bot.model.errors import ConfigError
-from bot.model.ids import InstrumentId, VenueId
-from bot.model.instrument import Instrument, Kind
+from bot.model.ids import VenueId
 from bot.model.notation import iso
 from bot.model.position import ZERO
 from bot.runtime import Observer, Runtime, recover
 from bot.sim.budget import UNLIMITED
-from bot.sim.exchange import Exchange, Rules
 from bot.sim.faults import Fault, FaultPlan, decode_faults
-from bot.sim.market import MarketSpec, SeededMarket
 from bot.sim.orders import OrderReceived
 from bot.tally import RunResult, Score, Tally
-from bot.venues.reference import ReferenceVenue, reference_plan
 from bot.venues.sim import SimVenue
 from bot.venues.simlog import VenueLog
-from strategies.convergence import Convergence
 
-PAIR = "convergence"
 BREAK = Decimal("1e-9")
 """Average cost is a quotient of Decimals: fills booked in another order may differ by less than this, money never does."""
 REPORT_NS = 10_000_000_000
 """A booking younger than this may not have been reported to the desk yet."""
-LETTERS = {"paper": "P", "live": "L", "backtest": "B", "simulate": "S"}
-"""First letter of every client order id: a fill recognised at a venue says which mode sent it."""
-
-
-class Desk(msgspec.Struct, frozen=True):
-    """What every mode trades: the terms, the pair and its strategy, from one set of settings."""
-
-    settings: Settings
-    terms: dict[InstrumentId, Instrument]
-    pair: PairTerms
-    strategy: Convergence
-    sessions: DeskSessions
-
-    @property
-    def venues(self) -> tuple[VenueId, ...]:
-        """Return the venues of both legs, the lead's first."""
-        return tuple(dict.fromkeys(self.terms[i].venue for i in (self.pair.lead, self.pair.hedge)))
-
-    def obligations(self, run: int, mode: str) -> Obligations:
-        """Return the record of a desk that has never traded."""
-        return fresh(run, mode, (self.pair,), self.venues)
-
-    def engine(self, ob: Obligations, memory: Any) -> Engine:
-        """Return an engine on `ob` with empty books and a warmed strategy."""
-        settle, stable = self.terms[self.pair.hedge].settle, self.pair.stable
-        return Engine(
-            ob, self.terms, self.sessions, {self.strategy.id: (self.strategy, memory)}, self.settings.limits,
-            self.settings.execution, {} if stable is None else {settle: stable},
-        )  # fmt: skip
-
-    def warm(self, history: Iterable[ev.Event] = ()) -> Any:
-        """Return the strategy's memory after `history`."""
-        return self.strategy.start(self.settings.strategy, list(history))
-
-
-def desk(settings: Settings) -> Desk:
-    """Return the desk that `settings` describe. Raises ConfigError naming a key."""
-    catalogue, market = settings.catalogue, settings.market
-    lead, hedge = catalogue.named(market.lead), catalogue.named(market.hedge)
-    stable = catalogue.stable_of(hedge.settle)
-    terms = {lead.id: lead, hedge.id: hedge}
-    if stable is not None:
-        terms[stable] = catalogue.named(stable)
-    pair = PairTerms(id=PAIR, strategy=Convergence.id, lead=lead.id, hedge=hedge.id, stable=stable)
-    return Desk(settings, terms, pair, Convergence(lead, hedge, stable), DeskSessions(terms))
-
-
 class Screen(Protocol):
     """Where a run shows itself (bot.desk.screen.Screen)."""
 
@@ -173,14 +120,11 @@ class PaperRun:
         settings = self.settings
         venues: dict[VenueId, SimVenue] = {}
         for name in self.desk.venues:
-            listed = [terms for terms in self.desk.terms.values() if terms.venue == name]
-            offshore = any(terms.kind is Kind.PERP for terms in listed)
-            rules = Rules(insured=offshore)  # an offshore account ends at zero; a broker asks for the rest
-            exchange = Exchange(name, listed, settings.cash[name], self.desk.sessions, rules, now_ns=self.from_ns)
             log = logs[name]
             self.journal.refuse_unknown(name, (r.spec.client_id for r in log.restored if isinstance(r, OrderReceived)))
             venues[name] = SimVenue(
-                exchange, delays=settings.latency[name], plan=FaultPlan(name, scripted, self.from_ns), log=log, now_ns=self.from_ns,
+                exchange(self.desk, name, self.from_ns), delays=settings.latency[name],
+                plan=FaultPlan(name, scripted, self.from_ns), log=log, now_ns=self.from_ns,
                 budget=settings.messages.get(name, UNLIMITED), seed=settings.market.seed,
             )  # fmt: skip
             for event in last:
@@ -293,50 +237,6 @@ def fault_lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not a text file ({error.reason} at byte {error.start})") from error
-
-
-def seeded_market(built: Desk) -> SeededMarket:
-    """Return the market that the settings' seed and scenario describe."""
-    market, terms, pair = built.settings.market, built.terms, built.pair
-    spec = MarketSpec(
-        start_ns=market.start_ns, seed=market.seed, scenario=built.settings.scenario, history_days=market.history_days,
-        quote_interval_s=market.quote_interval_s,
-    )  # fmt: skip
-    stable = terms[pair.stable] if pair.stable is not None else None
-    return SeededMarket(spec, terms[pair.lead], terms[pair.hedge], stable, built.sessions)
-
-
-def reference_price(built: Desk, scripted: Sequence[Fault], now_ns: int) -> dict[VenueId, ReferenceVenue]:
-    """Return what shows the stablecoin of the pair under the scripted faults; nothing for a hedge that settles in coin."""
-    if built.pair.stable is None:
-        return {}
-    terms = built.terms[built.pair.stable]
-    return {terms.venue: ReferenceVenue(terms, reference_plan(terms, built.terms[built.pair.hedge].venue, scripted, now_ns))}
-
-
-def warmed(
-    built: Desk, market: SeededMarket, at_ns: int, seen: Callable[[ev.Observation], None] | None = None
-) -> tuple[Any, Iterator[ev.Observation], list[ev.Observation]]:
-    """Return (strategy memory, market from there on, last observation of each kind and instrument) as of `at_ns`.
-
-    seen: is shown everything before that.
-
-    The market does not answer our orders, so a recovered run finds it by running it again from its seed.
-    """
-    history = list(market.history())
-    source = market.events()
-    ahead: list[ev.Observation] = []
-    if at_ns > built.settings.market.start_ns:
-        for event in source:
-            if event.ts > at_ns:
-                ahead.append(event)
-                break
-            history.append(event)
-    if seen is not None:
-        for event in history:
-            seen(event)
-    last = {(type(event), event.instrument): event for event in history if not isinstance(event, ev.Timer | ev.VenueSnapshot)}
-    return built.warm(history), chain(ahead, source), list(last.values())
 
 
 def where_it_stopped(folder: RunFolder, journal: SqliteJournal, logs: Iterable[VenueLog], start_ns: int) -> tuple[int, int]:

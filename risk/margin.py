@@ -76,6 +76,7 @@ def lead_need(
     """Return the need of the broker silo: the perp falls (for a long) by the shock, the lead stands lower still."""
     sign = 1.0 if coins > 0.0 else -1.0
     shocked = perp_price * (1.0 - sign * limits.price_shock_share) - sign * widened_usd
+    shocked = max(shocked, 1e-9 * perp_price)  # an absurd price of the lead is a large loss, never a price below zero
     size = abs(coins)
     notional = size * shocked
     return Need(

@@ -19,7 +19,7 @@ from bot.market.fair import DAY_NS, YEAR_NS
 from bot.model.event import Event
 from bot.model.ids import InstrumentId
 from bot.model.instrument import Instrument
-from bot.model.intent import PairIntent
+from bot.model.intent import EntryDeclined, PairIntent
 from bot.model.view import View
 from strategies.convergence_params import ConvergenceParams
 from strategies.excess import S_NS, Memory, check, forget, fresh, sample, warm_up
@@ -28,6 +28,10 @@ from strategies.prospect import Outlook, edge_at, half_spreads_usd, holding_at, 
 __all__ = ["Convergence", "ConvergenceParams", "Memory"]
 
 ZERO = Decimal(0)
+DECLINE_EVERY_NS = 60 * S_NS
+"""Reasons that take turns are told at this pace: the record stays small whatever the market does."""
+NO_SIGNAL = ("z", "still closing")
+"""Reasons that say there is nothing to open."""
 
 
 class Yardstick(msgspec.Struct, frozen=True):
@@ -64,8 +68,8 @@ class Convergence:
             warm_up(memory, history, self.stable)
         return memory
 
-    def on_event(self, memory: Memory, view: View, event: Event) -> PairIntent | None:
-        """Take one quote of either leg; return a new target or None. Changes only `memory`."""
+    def on_event(self, memory: Memory, view: View, event: Event) -> PairIntent | EntryDeclined | None:
+        """Take one quote of either leg; return a new target, why a signal is not taken, or None. Changes only `memory`."""
         lead, hedge = view.lead, view.hedge
         if lead.instrument != memory.contract or hedge.instrument != memory.perp:
             forget(memory, lead.instrument, hedge.instrument, view.lead_terms.expiry_ns)
@@ -103,7 +107,7 @@ class Convergence:
         return z < p.z_out
 
 
-def flat(memory: Memory, view: View) -> PairIntent | None:
+def flat(memory: Memory, view: View) -> PairIntent | EntryDeclined | None:
     """Decide whether to open a trade; the first reason against it is left in the memory."""
     p, now, z = memory.params, memory.sampled_ns, memory.z
     reversion = p.mode == "reversion"
@@ -120,19 +124,33 @@ def flat(memory: Memory, view: View) -> PairIntent | None:
     if reversion:
         if zd < p.z_watch and not p.edge_always:
             _block(memory, "z", zd, p.z_in)
+            memory.declined = ""
             return None
     elif now < memory.look_due_ns and not p.edge_always:
         return None
     memory.look_due_ns = now + int(p.check_s * S_NS)
     found = weigh(memory, view, direction)
     if found is None or not _may_enter(memory, view, zd):
-        return None
+        return _declined(memory, view, zd)
     memory.asked_ns = now
+    memory.declined = ""
     return enter(memory, view, direction, found)
 
 
 def _block(memory: Memory, why: str, value: float = 0.0, limit: float = 0.0) -> None:
     memory.block, memory.block_value, memory.block_limit = why, value, limit
+
+
+def _declined(memory: Memory, view: View, zd: float) -> EntryDeclined | None:
+    """Return why a signal is not taken if that is news: another reason than before, and not one after the other."""
+    p, why, now = memory.params, memory.block, memory.sampled_ns
+    if why in NO_SIGNAL or (p.mode == "reversion" and zd < p.z_in):
+        memory.declined = ""
+        return None
+    if why == memory.declined or now - memory.declined_ns < DECLINE_EVERY_NS:
+        return None
+    memory.declined, memory.declined_ns = why, now
+    return EntryDeclined(ts=now, pair=view.pair, why=why, observed=memory.block_value, limit=memory.block_limit)
 
 
 def _may_enter(memory: Memory, view: View, zd: float) -> bool:

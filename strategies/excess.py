@@ -38,7 +38,7 @@ class Memory(msgspec.Struct, kw_only=True):
     edge_bp was worked out at edge_ns, hold_bp (value of holding) while a trade is on. direction: of the trade that is
     on or would be opened. carry: as used; implied: of the mids now; carry_age_ns: age of the latest carry sample.
     exit_ns: start of the exit window. valid_ns: how long a sample holds. *_due_ns: next look. *_ns without other
-    note: UTC ns, 0 = never.
+    note: UTC ns, 0 = never. declined: why the signal that is on was last declined, "" while there is none.
     """
 
     params: ConvergenceParams
@@ -78,6 +78,8 @@ class Memory(msgspec.Struct, kw_only=True):
     block: str = "no quote yet"
     block_value: float = 0.0
     block_limit: float = 0.0
+    declined: str = ""
+    declined_ns: int = 0
 
     @property
     def blocked(self) -> str:

@@ -11,7 +11,8 @@ Left out, and why a row can differ from the full engine's:
   what is not filled then is given up. What is left of a close goes at the next open. The hedge of a close is always had.
 - No margin calls by a venue: the desk's own buffers are watched, a liquidation is not played.
 - A target is approved once; the engine asks the gate again for every clip of it.
-- While nothing is on, no trade date is opened: the day's loss and the peak count from when a trade is first considered.
+- While nothing is on, no trade date is opened: the day's loss and the peak count from when a trade is first considered. While
+  something is, the engine opens one when it is stirred and the screen at the first event: drawdowns of minutes differ a little.
 Resting orders and inverse hedges are refused, and so are quotes of different instants.
 """
 

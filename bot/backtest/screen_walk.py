@@ -174,7 +174,7 @@ class Walk:
         intent = flat(memory, self.window)
         worked_out = memory.edge_ns == now and not closing and memory.z * memory.direction >= memory.params.z_in
         self.found.over_hurdle += worked_out and memory.edge_bp >= memory.required_bp
-        return intent
+        return intent if isinstance(intent, PairIntent) else None
 
     def _wish(self, now: int, intent: PairIntent) -> None:
         """Judge an intent: reductions pass, openings meet the gate."""
@@ -240,6 +240,7 @@ class Walk:
         spec: OrderSpec | None = self.order
         self.order = None
         self.ob.now = self.window.now = now
+        self._day(now)
         while spec is not None:
             took = self._execute(spec, now)
             if took and not self.state.flat:

@@ -17,7 +17,7 @@ from bot.backtest.formats import SECOND_NS
 from bot.engine.obligations import PairState
 from bot.engine.step import Step
 from bot.model import event as ev
-from bot.model.intent import PairIntent
+from bot.model.intent import EntryDeclined, PairIntent
 from bot.model.notation import iso
 from bot.model.ports import Strategy
 from bot.model.view import View
@@ -55,7 +55,7 @@ class Looks:
         """Start the strategy itself."""
         return self.inner.start(params, history)
 
-    def on_event(self, memory: Memory, view: View, event: ev.Event) -> PairIntent | None:
+    def on_event(self, memory: Memory, view: View, event: ev.Event) -> PairIntent | EntryDeclined | None:
         """Ask the strategy and note what it saw."""
         held = view.target != 0 or view.lead_qty != 0
         intent = self.inner.on_event(memory, view, event)
@@ -157,6 +157,8 @@ class TradeLog:
 
     def stepped(self, event: ev.Event, out: Step) -> None:
         """See one journalled step."""
+        if any(isinstance(decided, ev.DayStarted) for decided in out.events):  # before a fill of that instant: half a pair is no value
+            self.curve.append((event.ts, self._made()))
         self.tally.stepped(event, out)
         self.now = self.tally.engine.ob.now
         for seen in (event, *out.events):
@@ -167,8 +169,6 @@ class TradeLog:
                     self._decided = (seen.ts, seen.intent)
                 elif self._open is not None:
                     self._open.exit_reason = seen.intent.reason
-            elif isinstance(seen, ev.DayStarted):
-                self.curve.append((seen.ts, self._made()))
             elif isinstance(seen, ev.StopTripped) and self._open is not None:
                 self._open.exit_reason = f"stop {seen.rule}: {seen.observed:.4g} against {seen.limit:.4g}"
         if self.state.flat:

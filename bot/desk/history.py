@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 
 from bot.engine import fold
+from bot.engine.assess import note_margin
 from bot.engine.observations import restore
 from bot.engine.step import Engine, Step
 from bot.journal.tape import Gap
@@ -97,6 +98,8 @@ def see(engine: Engine, event: ev.Event) -> None:
     elif isinstance(event, ev.MarkPrice | ev.FundingRate):
         engine.step(event)
     else:
+        if isinstance(event, ev.VenueSnapshot):
+            note_margin(engine.desk, event)
         engine.ob.now = max(engine.ob.now, event.ts)
 
 

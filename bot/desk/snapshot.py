@@ -266,11 +266,12 @@ def _strains(engine: Engine) -> dict[str, float]:
     found: dict[str, float] = {}
     if not ob.started or not assess.priced(ob, engine.desk):
         return {}
+    desk = engine.desk.copy()
     for loop in engine.loops:
         state, w = loop.state, loop.window
         if state.flat or w.lead.mid <= 0.0 or w.hedge.mid <= 0.0:
             continue
-        x = assess.exposure(ob, state, w, engine.desk, best_pnl_usd=0.0, unhedged=0.0, unhedged_since_ns=0, unhedged_usd_s=0.0)
+        x = assess.exposure(ob, state, w, desk, best_pnl_usd=0.0, unhedged=0.0, unhedged_since_ns=0, unhedged_usd_s=0.0)
         for strain in margin.strains(x, engine.limits) if x is not None else ():
             found[strain.venue] = max(strain.share, found.get(strain.venue, 0.0))
     return {name: share for name, share in found.items() if isfinite(share)}

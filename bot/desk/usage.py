@@ -89,8 +89,7 @@ def _row(name: str, scope: str, limit: float, used: Number, unit: str = "") -> L
 
 def _look(engine: Engine, loop: PairLoop) -> Look:
     ob, state, watch = engine.ob, loop.state, loop.watch
-    peek = assess.Desk(engine.terms, engine.books, engine.desk.stable_of)
-    peek.sent, peek.openings = list(engine.desk.sent), list(engine.desk.openings)
+    peek = engine.desk.copy()
     direction = _direction(loop)
     x = None
     if not state.flat and loop.window.lead.mid > 0.0 and loop.window.hedge.mid > 0.0 and assess.settle_usd(loop.window) > 0.0:

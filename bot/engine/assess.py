@@ -41,6 +41,12 @@ class Desk:
         self.openings: list[int] = []
         self.margin_multiple: dict[VenueId, float] = {}
 
+    def copy(self) -> Desk:
+        """Return a desk to look through: what looking forgets (old orders) stays in this one."""
+        other = Desk(self.terms, self.books, self.stable_of)
+        other.sent, other.openings, other.margin_multiple = list(self.sent), list(self.openings), dict(self.margin_multiple)
+        return other
+
     def usd(self, currency: str) -> float:
         """Return USD per unit of `currency`; 0.0 when its price was never seen. Coins are priced by their inverse contract."""
         if currency == "USD":

@@ -302,8 +302,7 @@ def add_cash(silo: Silo, currency: str, amount: Decimal) -> None:
 
 def _venue_status(ob: Obligations, terms: Terms, e: ev.VenueStatus) -> None:
     silo = ob.silos[e.venue]
-    if silo.up and not e.up:
-        silo.down_ns = e.ts
+    silo.down_ns = e.ts if silo.up and not e.up else silo.down_ns
     silo.up = e.up
 
 
@@ -408,4 +407,3 @@ HANDLERS: dict[type, Handler] = {
     ev.KillSet: _kill_set,
     ev.Allocated: _allocated,
 }
-

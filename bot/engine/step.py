@@ -22,7 +22,7 @@ from bot.model.command import Cancel, Command, Submit
 from bot.model.event import NEVER, Severity
 from bot.model.ids import InstrumentId, client_id
 from bot.model.instrument import Instrument
-from bot.model.intent import PairIntent
+from bot.model.intent import EntryDeclined, PairIntent
 from bot.model.market import Book
 from bot.model.order import OrderSpec
 from bot.model.ports import SessionSource, Strategy
@@ -200,9 +200,12 @@ class Engine:
         fold.apply(self.ob, self.terms, event)
         self._events.append(event)
 
-    def _wish(self, loop: PairLoop, intent: PairIntent) -> bool:
+    def _wish(self, loop: PairLoop, intent: PairIntent | EntryDeclined) -> bool:
         """Judge an intent; return whether anything was decided. Reductions pass, openings meet the gate."""
         pair, now = loop.state, self.ob.now
+        if isinstance(intent, EntryDeclined):
+            self._emit(intent)
+            return True
         if intent.target_lead == pair.target:
             return False
         held = pair.lead.qty

@@ -2,7 +2,7 @@
 
 A refused entry is judged again every second, so one row would become 86,000 a day that all say the same. Refusals of
 one pair by one rule are one row with a count, its first and last time and the last numbers, until that pair is refused by
-another rule or something else is decided about it.
+another rule or something else is decided about it. So are entries that the strategy itself declined for one reason.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import msgspec
 
 from bot.model import event as ev
 from bot.model.ids import PairId
+from bot.model.intent import EntryDeclined
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """One row. kind: target, refused, stop, rearm, unwind or frozen; seq and n: the event it began with.
+    """One row. kind: target, refused, declined (by the strategy), stop, rearm, unwind or frozen; seq and n: the event it began with.
 
     observed and limit: what the rule saw and allows, in the rule's unit (last values of a collapsed row); of a target what
     risk let through and what the strategy asked for, in signed lots; None where a decision has no number. rule: the
-    risk rule of a refusal or stop, "on" or "off" of unwind and frozen, else "". pair "": all. Times in UTC ns.
+    risk rule of a refusal or stop, the strategy's word for declining, "on" or "off" of unwind and frozen, else "". pair "": all. Times in UTC ns.
     """
 
     seq: int
@@ -38,6 +39,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     count: int = 1
 
 
+REPEATED = ("refused", "declined")
+
+
 class Decisions:
     """The fold. `last`: newest row of each pair, which a repetition continues."""
 
@@ -51,7 +55,7 @@ class Decisions:
             return None
         row = read(seq, n, event)
         before = self._last.get(row.pair)
-        if before is not None and row.kind == before.kind == "refused" and row.rule == before.rule:
+        if before is not None and row.kind == before.kind and row.kind in REPEATED and row.rule == before.rule:
             row = msgspec.structs.replace(row, seq=before.seq, n=before.n, ts=before.ts, count=before.count + row.count)
         self._last[row.pair] = row
         return row
@@ -73,6 +77,12 @@ def _refused(seq: int, n: int, e: ev.Refused) -> Decision:
     return Decision(
         seq=seq, n=n, ts=e.ts, last_ts=e.ts, pair=e.pair, kind="refused", rule=str(e.rule), observed=_number(e.observed),
         limit=_number(e.limit), count=e.count,
+    )  # fmt: skip
+
+
+def _declined(seq: int, n: int, e: EntryDeclined) -> Decision:
+    return Decision(
+        seq=seq, n=n, ts=e.ts, last_ts=e.ts, pair=e.pair, kind="declined", rule=e.why, observed=_number(e.observed), limit=_number(e.limit),
     )  # fmt: skip
 
 
@@ -102,6 +112,7 @@ def _journal_failed(seq: int, n: int, e: ev.CommitFailed) -> Decision:
 _READ: dict[type, Callable[[int, int, Any], Decision]] = {
     ev.TargetSet: _target,
     ev.Refused: _refused,
+    EntryDeclined: _declined,
     ev.StopTripped: _stop,
     ev.Rearmed: _rearm,
     ev.UnwindSet: _unwind,

@@ -13,7 +13,7 @@ from enum import StrEnum
 import msgspec
 
 from bot.model.ids import ClientId, InstrumentId, PairId, VenueId
-from bot.model.intent import PairIntent
+from bot.model.intent import EntryDeclined, PairIntent
 from bot.model.order import OrderSpec, Outcome, Side
 
 NEVER = 1 << 62
@@ -402,7 +402,7 @@ Report = (
 )  # fmt: skip
 Decision = (
     BooksRead | TargetSet | Refused | StopTripped | Rearmed | UnwindSet | OrderIntended | CancelIntended
-    | AbsenceProven | Allocated | ReadySet | Frozen | Alert | DayStarted
+    | AbsenceProven | Allocated | ReadySet | Frozen | Alert | DayStarted | EntryDeclined
 )  # fmt: skip
 Event = Observation | Report | RunStarted | KillSet | CommitFailed | SendBlocked | Decision
 

@@ -1,4 +1,4 @@
-"""What a strategy wants: a target for a pair, with the facts an exit will be judged by frozen into it."""
+"""What a strategy wants: a target for a pair, with the facts an exit will be judged by frozen into it; or why it wants none."""
 
 from __future__ import annotations
 
@@ -31,3 +31,17 @@ class PairIntent(msgspec.Struct, frozen=True, kw_only=True):
     carry: float = 0.0
     min_premium_bp: float | None = None
     passive: bool = False
+
+
+class EntryDeclined(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A strategy saw a signal to open and did not ask: said when the reason changes, not at every quote.
+
+    why: the strategy's own word; observed, limit: its numbers in its own unit (convergence: bp of index), 0 where it has none.
+    An event: what was not opened, and why, is on record beside what risk refused.
+    """
+
+    ts: int
+    pair: PairId
+    why: str
+    observed: float = 0.0
+    limit: float = 0.0

@@ -10,7 +10,7 @@ import msgspec
 from bot.model.command import Command
 from bot.model.event import Event, Observation
 from bot.model.ids import InstrumentId, VenueId
-from bot.model.intent import PairIntent
+from bot.model.intent import EntryDeclined, PairIntent
 from bot.model.view import View
 
 Emit = Callable[[Event], None]
@@ -86,8 +86,8 @@ class Strategy(Protocol):
 
     def start(self, params: Any, history: Sequence[Event]) -> msgspec.Struct: ...
 
-    def on_event(self, memory: Any, view: View, event: Event) -> PairIntent | None:
-        """O(1); changes only `memory`; None means no new wish."""
+    def on_event(self, memory: Any, view: View, event: Event) -> PairIntent | EntryDeclined | None:
+        """O(1); changes only `memory`; None means no new wish, EntryDeclined none and a reason worth a line of the record."""
 
     def rearms(self, memory: Any, view: View) -> bool:
         """Return whether a pair disarmed by a stop may trade again: back within z_out and cooled down."""

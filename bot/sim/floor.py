@@ -20,7 +20,7 @@ from bot.model.instrument import Instrument
 from bot.model.order import Outcome
 from bot.model.ports import SessionSource
 from bot.sim.account import Account
-from bot.sim.book import ZERO, Depth
+from bot.sim.book import FUTURE_DEPTH, PERP_DEPTH, ZERO, Depth
 from bot.sim.breaker import Breaker
 from bot.sim.listing import Listing, Ticket
 from bot.sim.matching import matched, next_slice
@@ -62,6 +62,11 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DEFAULT_RULES = Rules()
+BROKER_RULES = Rules(depth=FUTURE_DEPTH, breaker_share=0.10)
+"""CME through a broker, who asks for what an account owes. The breaker's source is bot.sim.breaker."""
+OFFSHORE_RULES = Rules(depth=PERP_DEPTH, limit_share=0.05, insured=True)
+"""A large offshore exchange, where an account ends at zero. limit_share: the percent-price filter of Binance BTCUSDT as remembered,
+no source, 2026-11."""
 
 
 class Floor:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from bot import app
+from bot import composition
 from bot.checks import Checks
 from bot.engine.obligations import Obligations, encode
 from bot.engine.step import Engine, Step
@@ -18,7 +18,7 @@ from bot.model.event import LEVEL_RANK, KillLevel
 from bot.model.notation import iso
 from bot.runtime import Runtime, recover
 from bot.sim.budget import UNLIMITED
-from bot.sim.exchange import Exchange, Rules
+from bot.sim.exchange import Exchange
 from bot.sim.faults import FaultKind, FaultPlan
 from bot.sim.market import SeededMarket
 from bot.simulate.deaths import BETWEEN, START_POINTS, Crash, Reaper
@@ -133,8 +133,7 @@ class Day:
             self.plans[venue] = FaultPlan(venue, self.plan.faults if not self.healed else (), now)
             self.plans[venue].hits = self.hits[venue]
         if venue not in self.exchanges or self.plan.files:
-            listed = [t for t in self.built.terms.values() if t.venue == venue]
-            found = Exchange(venue, listed, self.settings.cash[venue], self.built.sessions, Rules(insured=venue != "cme"), now_ns=now)
+            found = composition.exchange(self.built, venue, now)
             for event in self._seen(now):
                 found.prime(event)
             self.exchanges[venue] = found
@@ -308,14 +307,14 @@ class Day:
             self.kill(KillLevel.NONE, "healed")
 
 
-def _composed(plan: Plan) -> tuple[Any, app.Desk, SeededMarket]:
+def _composed(plan: Plan) -> tuple[Any, composition.Desk, SeededMarket]:
     """Return settings, desk and market of a plan: the profile `simulate` with what the plan says, composed as paper is."""
     base = settings(plan.inverse, plan.scenario)
     strategy = msgspec.structs.replace(base.strategy, side=plan.side, passive=plan.passive)
     market = msgspec.structs.replace(base.market, seed=plan.seed, lead=plan.lead, start=iso(plan.start_ns))
     made = msgspec.structs.replace(base, strategy=strategy, market=market)
-    built = app.desk(made)
+    built = composition.desk(made)
     closed = any(not built.sessions.is_open(plan.lead, plan.start_ns - int(h * HOUR))[0] for h in (3, 5, 7))
-    seeded = app.seeded_market(built)
+    seeded = composition.seeded_market(built)
     spec = msgspec.structs.replace(seeded.spec, history_days=3.0 if closed else 0.33, mirrored=plan.mirrored, **PACE)
     return made, built, SeededMarket(spec, seeded.lead, seeded.hedge, seeded.stable, built.sessions)

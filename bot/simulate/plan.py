@@ -168,7 +168,7 @@ def plan_of(seed: int) -> Plan:
         passive=rng.random() < 0.3, inverse=inverse, feed=rng.random() < 0.25, files=seed % 8 == 6, scenario=ORDINARILY if inverse else _scenario(rng),
     )  # fmt: skip
     faults = () if kind == 2 else _swarm(rng, start, plan.venues) + scripted(settings(scenario=plan.scenario).scenario, start, *plan.venues)
-    commits = _commits(rng, start) if kind in (4, 8) else None
+    commits = _commits(rng, start) if kind in (4, 8) or seed % 16 == 6 else None
     if commits is not None and plan.files:
         commits = msgspec.structs.replace(commits, kind="lost")
     kills = _kills(rng, start, plan.venues) if kind in (2, 3, 8) else ()
@@ -242,7 +242,7 @@ def bounded(f: Fault, start: int) -> Fault:
 
 def _kills(rng: Random, start: int, venues: Sequence[str]) -> tuple[Kill, ...]:
     out: list[Kill] = []
-    at = start + int((1.0 + 2.0 * rng.random()) * HOUR)
+    at = start + int((1.6 + 2.0 * rng.random()) * HOUR)
     while at < start + HEAL - HOUR and len(out) < 4:
         second = DRILLS[int(rng.random() * len(DRILLS))] if rng.random() < 0.3 else None
         level, venue = DRILLS[int(rng.random() * len(DRILLS))], venues[int(rng.random() * len(venues))]
@@ -265,9 +265,10 @@ def _deaths(rng: Random, plan: Plan, commits: Commits | None, kills: tuple[Kill,
     """
     start, turn, out = plan.start_ns, plan.seed // 2, []
     if commits is not None and commits.kind != "late":
-        out.append(Death(commits.to_ns, BETWEEN, again=IMPORT_POINTS[turn // 2 % len(IMPORT_POINTS)] if plan.files else _again(rng, plan)))
+        again = IMPORT_POINTS[plan.seed // 16 % len(IMPORT_POINTS)] if plan.files else _again(rng, plan)
+        out.append(Death(commits.to_ns, BETWEEN, again=again))
         if rng.random() < 0.5:
-            out.append(Death(commits.from_ns, EMERGENCY_POINTS[turn % len(EMERGENCY_POINTS)]))
+            out.append(Death(commits.from_ns, EMERGENCY_POINTS[turn % len(EMERGENCY_POINTS)], again=again))
     else:
         running = [p for p in RUNNING_POINTS if plan.files or p not in FILE_POINTS]
         for n in range(1 + plan.files + int(rng.random() * 3)):

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from bot import app
+from bot import composition
 from bot.config import Settings
 from bot.crash import crash_point
 from bot.desk.runs import RunFolder, RunRecord, new_run
@@ -331,7 +331,7 @@ class FileStore:
         self._temporary.cleanup()
 
 
-def folded(built: app.Desk, store: Store) -> Obligations:
+def folded(built: composition.Desk, store: Store) -> Obligations:
     """Return what the journal alone gives."""
     ob = built.obligations(store.run, "S")
     for _, _, event in store.journal.read():

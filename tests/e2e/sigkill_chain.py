@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from bot import app
+from bot import composition
 from bot.config import Settings
 from bot.desk.runs import RunFolder, latest_run
 from bot.engine.fold import apply
@@ -158,14 +158,14 @@ class Chain:
     def folds(self) -> Obligations:
         """Return the fold of the whole journal; every checkpoint with its tail must give the same bytes."""
         record = self.folder.read_record()
-        built = app.desk(msgspec.json.decode(record.settings, type=Settings))
+        built = composition.desk(msgspec.json.decode(record.settings, type=Settings))
         reader = JournalReader(self.folder.journal)
         try:
             kept = {seq: body for seq, body in reader._rows("SELECT seq, body FROM checkpoint ORDER BY seq")}
             rows = list(reader.read())
         finally:
             reader.close()
-        whole = built.obligations(1, app.LETTERS["paper"])
+        whole = built.obligations(1, composition.LETTERS["paper"])
         for _, _, event in rows:
             apply(whole, built.terms, event)
         for at, state in kept.items():

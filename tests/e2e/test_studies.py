@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "backtest"))
 from bar_files import MINUTE_HEADER, cme_minutes, funding_rows, perp_series, spot_series, swing, write_bars, write_funding
 
 from bot import config
+from bot.backtest import sweep
 from bot.backtest.contracts import chicago_date
 from bot.backtest.formats import HOUR_NS
 from bot.backtest.play import Study, play
@@ -325,3 +326,6 @@ def test_screen_and_engine_agree_on_the_real_data(kind: str, sets: list[str], at
         (t.contract, t.decided_at, t.entered_at, t.exited_at, int(t.lots), t.exit_reason) for t in full.trades
     ]
     assert [t.pnl_usd for t in fast.trades] == pytest.approx([t.pnl_usd for t in full.trades], abs=0.01)
+    if kind == "daily":  # of minutes the engine opens a trade date when something stirs it, up to an hour after its first signal
+        drawdowns = [sweep.outcome(full, 0.0).max_drawdown_usd, Screen(study).outcome(fast).max_drawdown_usd]
+        assert drawdowns[0] == pytest.approx(drawdowns[1], abs=0.01), "no point of the curve is of half a pair"

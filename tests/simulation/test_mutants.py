@@ -34,8 +34,9 @@ from bot.model.view import View
 from bot.sim import account
 from bot.sim.faults import Fault, FaultKind
 from bot.simulate.deaths import BETWEEN
-from bot.simulate.plan import HOUR, Death, Kill, Plan, S, faulty, plan_of, settings
+from bot.simulate.plan import HOUR, Commits, Death, Kill, Plan, S, faulty, plan_of, settings
 from bot.simulate.proof import run_plan
+from risk import conduct, gate
 from strategies import convergence, excess
 
 Patch = pytest.MonkeyPatch
@@ -130,6 +131,18 @@ def gate_open(patch: Patch) -> None:
     patch.setattr(pair, "may_open", lambda ob, state, rank: True)
     patch.setattr("risk.conduct.state", lambda x, limits: None)
     patch.setattr("risk.gate.WHATEVER_SIZE", ())
+
+
+def opens_unready(patch: Patch) -> None:
+    """Openings ask for the kill level alone."""
+    patch.setattr(pair, "may_open", lambda ob, state, rank: rank == 0)
+    patch.setattr(gate, "WHATEVER_SIZE", tuple(rule for rule in gate.WHATEVER_SIZE if rule is not conduct.state))
+
+
+def ready_once(patch: Patch) -> None:
+    """A desk that has traded takes no answer of a venue for a reconciliation any more."""
+    compare = supervise.reconcile
+    patch.setattr(supervise, "reconcile", lambda ob, *args: compare(ob, *args) if ob.fills == 0 else None)
 
 
 def blind_to_age(patch: Patch) -> None:
@@ -293,6 +306,13 @@ def latched(seed: int) -> Plan:
                                    deaths=(Death(plan.start_ns + 2 * HOUR + S, BETWEEN),), files=False)  # fmt: skip
 
 
+def stalled(seed: int) -> Plan:
+    """Return a quiet day whose journal confirms nothing from the first fill on, which halts the desk."""
+    plan = plan_of(seed + 2)
+    at = plan.start_ns + HOUR
+    return msgspec.structs.replace(plan, kills=(), commits=Commits(at, at + 3 * HOUR, "late", on_fill=True), deaths=(), files=False, scenario="ordinary")
+
+
 def flattened(seed: int) -> Plan:
     """Return a quiet day that is flattened while a trade is on."""
     plan = plan_of(seed + 2)
@@ -326,6 +346,8 @@ MUTANTS: dict[str, tuple[Callable[[Patch], None], Callable[[int], Plan], tuple[s
     "funding sign flipped at the venue": (venue_funding_flipped, drawn(14), ("I7",)),
     "UNKNOWN ends without evidence": (unknown_expires, alone(FaultKind.LOST_REQUEST), ("I5",)),
     "openings ignore the gate": (gate_open, drawn(2), ("I17", "I8")),
+    "openings of a desk that is not ready": (opens_unready, stalled, ("I8",)),
+    "never ready again": (ready_once, drawn(9), ("I23",)),
     "stale books are fresh": (blind_to_age, alone(FaultKind.SILENT, 10_800), ("I15",)),
     "the hedge is forgotten": (never_hedges, drawn(9), ("I9", "I23")),
     "send before the commit": (send_first, drawn(9), ("I2",)),
@@ -339,7 +361,7 @@ MUTANTS: dict[str, tuple[Callable[[Patch], None], Callable[[int], Plan], tuple[s
     "the gate forgets counterparty caps": (capless, drawn(9), ("I14",)),
     "margin is not watched": (margin_unwatched, hiked, ("I13",)),
     "averaging down": (averages_down, drawn(9), ("I16",)),
-    "a start ignores the latch": (forgets_the_latch, latched, ("I17", "I19")),
+    "a start ignores the latch": (forgets_the_latch, latched, ("I19",)),
     "a close larger than the position": (closes_too_much, flattened, ("I20",)),
     "UNKNOWN is never asked about": (never_asks, alone(FaultKind.LOST_REQUEST), ("I22",)),
     "done orders are kept for ever": (keeps_everything, drawn(9), ("I25",)),

@@ -44,9 +44,8 @@ def up(folder: Path, level: KillLevel, venue: str | None = None) -> LatchState:
 
 def ran(folder: Path, *fills: tuple[str, str, str]) -> RunFolder:
     """Leave a run whose venues hold what these (venue, instrument, signed quantity) fills made."""
-    run = new_run(folder, "paper")
     settings = config.load("paper", environ={}).settings
-    run.write_record(RunRecord(mode="paper", seed=1, settings=msgspec.Raw(msgspec.json.encode(settings))))
+    run = new_run(folder, RunRecord(mode="paper", seed=1, settings=msgspec.Raw(msgspec.json.encode(settings))))
     for venue in ("cme", "perp"):
         log = VenueLog(run.venue_log(venue))
         log.append([

@@ -13,7 +13,7 @@ from bot.journal.decisions import Decision, Decisions
 from bot.journal.ledger import Ledger, ledger_engine
 from bot.journal.store import MemoryJournal, SqliteJournal
 from bot.model import event as ev
-from bot.model.intent import PairIntent
+from bot.model.intent import EntryDeclined, PairIntent
 
 S = 1_000_000_000
 
@@ -56,6 +56,16 @@ def test_another_rule_or_decision_begins_a_row() -> None:
         ("refused", "depth", 1, 2, 4), ("refused", "edge", 3, 3, 1), ("refused", "depth", 4, 4, 1), ("target", "", 5, 5, 1),
         ("refused", "depth", 6, 7, 2),
     ]  # fmt: skip
+
+
+def test_what_the_strategy_declined_is_collapsed_like_what_risk_refused() -> None:
+    """One row per reason, apart from refusals by a rule of the same name, with the strategy's numbers."""
+    said = [EntryDeclined(ts=t, pair="a", why="edge", observed=1.5 + t, limit=3.0) for t in (1, 2)]
+    found = rows([*said, EntryDeclined(ts=3, pair="a", why="z_stop"), refused(4, "edge"), EntryDeclined(ts=5, pair="a", why="edge")])
+    assert [(r.kind, r.rule, r.ts, r.last_ts, r.count) for r in found] == [
+        ("declined", "edge", 1, 2, 2), ("declined", "z_stop", 3, 3, 1), ("refused", "edge", 4, 4, 1), ("declined", "edge", 5, 5, 1),
+    ]  # fmt: skip
+    assert (found[0].observed, found[0].limit) == (D("3.5"), D("3.0"))
 
 
 def test_pairs_do_not_end_each_others_rows() -> None:

@@ -232,3 +232,12 @@ def test_the_strain_of_what_is_held_is_the_gates_need() -> None:
         assert not margin.low(s, True, msgspec.structs.replace(LIMITS, margin_warn_share=s.share * 1.12))
     broke = margin.Strain("cme", "USD", 1.0, 0.0, 1.0)
     assert margin.low(broke, False, LIMITS) and margin.warn_room_usd(broke, LIMITS) == 0.0
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_an_absurd_price_of_the_lead_is_a_strain_and_no_error(direction: int) -> None:
+    """A book at a billionth of the perp's price gives a finite need."""
+    coins = 5.0 * direction
+    need = margin.lead_need(opening(1).lead.terms, coins, 1.5e-9, 80_000.0, direction * 80_000.0 + 800.0, LIMITS)
+    assert 0.0 <= need.maintenance < float("inf") and need.total < float("inf")
+    assert all(abs(strain.need) < float("inf") for strain in margin.strains(exposure(direction, lead__bid=1e-9, lead__ask=2e-9), LIMITS))

@@ -17,8 +17,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from pair_view import EXPIRY, NOW, PERP, PairView, S, future, history
 
 from bot.market.fair import DAY_NS, YEAR_NS
+from bot.model.event import Quote
 from bot.model.instrument import FeeSchedule
-from bot.model.intent import PairIntent
+from bot.model.intent import EntryDeclined, PairIntent
 from strategies.convergence import Convergence, ConvergenceParams, Memory
 from strategies.excess import fresh
 
@@ -52,8 +53,13 @@ def warmed(p: ConvergenceParams = BASE, **kw: Any) -> Memory:
 
 def at_excess(memory: Memory, view: PairView, bp: float, now: int = NOW, carry: float = 0.06, size: float = 1_000.0) -> PairIntent | None:
     """Show a market whose excess over a carry of 6 % is `bp` and return what the strategy wants."""
-    quote = view.show(now, lead_at(now, carry), INDEX * (1 + bp * 1e-4), INDEX, size)
-    return STRATEGY.on_event(memory, view, quote)
+    return target_of(memory, view, view.show(now, lead_at(now, carry), INDEX * (1 + bp * 1e-4), INDEX, size))
+
+
+def target_of(memory: Memory, view: PairView, quote: Quote) -> PairIntent | None:
+    """Return the new target, None without one (why a signal was not taken is looked at on its own)."""
+    said = STRATEGY.on_event(memory, view, quote)
+    return said if isinstance(said, PairIntent) else None
 
 
 def params(**changes: Any) -> ConvergenceParams:
@@ -103,7 +109,7 @@ def test_floor_premium_is_where_the_edge_ends() -> None:
         quote = view.show(NOW, lead_at(NOW), INDEX * 1.005, INDEX)
         floor = view.lead.ask + (first.min_premium_bp + shift_bp) * 1e-4 * INDEX
         view.hedge.bids = ((floor, 1_000.0),)
-        assert (STRATEGY.on_event(memory, view, quote) is not None) is pays, memory.edge_bp
+        assert (target_of(memory, view, quote) is not None) is pays, memory.edge_bp
 
 
 @pytest.mark.parametrize(("bp", "why"), [(10.0, "z 0.5 < 2"), (38.0, "z 1.9 < 2"), (84.0, "z 4.2 >= 4"), (-50.0, "z -2.5 < 2")])
@@ -124,7 +130,7 @@ def test_g1_picks_the_right_side() -> None:
     """With G1's prices the excess is +182 bp: long CME / short perp, whatever carry the raw premium hides."""
     memory, view = STRATEGY.start(params(side="both", z_stop=20.0), calm_history()), PairView()
     view.stable.mid = 0.999  # type: ignore[union-attr]
-    intent = STRATEGY.on_event(memory, view, view.show(NOW, 70_500.0, 71_500.0, 70_000.0 / 0.999))
+    intent = target_of(memory, view, view.show(NOW, 70_500.0, 71_500.0, 70_000.0 / 0.999))
     assert memory.excess_bp == pytest.approx(182.0797, abs=1e-4) and memory.premium_bp == pytest.approx(132.643, abs=1e-3)
     assert memory.implied == pytest.approx(0.0865959, abs=1e-7)
     assert intent is not None and intent.target_lead > 0
@@ -171,11 +177,11 @@ def test_size_is_what_both_books_show() -> None:
     view = PairView()
     quote = view.show(NOW, lead_at(NOW), INDEX * 1.005, INDEX)
     view.hedge.bids = ((view.hedge.bid, 0.7),)
-    intent = STRATEGY.on_event(warmed(), view, quote)
+    intent = target_of(warmed(), view, quote)
     assert intent is not None and intent.target_lead == 7
     view.hedge.bids = ((view.hedge.bid, 0.05),)
     memory = warmed()
-    assert STRATEGY.on_event(memory, view, quote) is None and memory.blocked == "no depth for one lot"
+    assert target_of(memory, view, quote) is None and memory.blocked == "no depth for one lot"
 
 
 @pytest.mark.parametrize(
@@ -199,7 +205,7 @@ def test_what_is_unknown_or_unfit_blocks(lack: str, why: str) -> None:
         view.lead_qty = Decimal(3)
     else:
         setattr(view, {"fresh": "fresh", "session": "session_open", "armed": "armed"}[lack], False)
-    assert STRATEGY.on_event(memory, view, quote) is None and memory.blocked == why
+    assert target_of(memory, view, quote) is None and memory.blocked == why
 
 
 @pytest.mark.parametrize("shut", ["fresh", "session_open"])
@@ -434,7 +440,7 @@ def walk_path(seed: int, sign: int, cut: int | None = None, p: ConvergenceParams
             memory = msgspec.json.decode(msgspec.json.encode(memory), type=Memory)
         quote = view.show(t, INDEX * (1 - sign * x * 1e-4), INDEX, INDEX)
         view.funding(sign * rate)
-        intent = STRATEGY.on_event(memory, view, quote)
+        intent = target_of(memory, view, quote)
         if intent is not None:
             wanted.append((t, intent))
             view.accept(intent)
@@ -473,3 +479,42 @@ def test_bad_parameters_are_named(key: str, value: object) -> None:
     """An unknown key, a wrong sign, a NaN or a broken order is refused where it is read, naming the key."""
     with pytest.raises(msgspec.ValidationError, match=key):
         msgspec.convert({key: value}, ConvergenceParams)
+
+
+# Why a signal was not taken.
+
+
+def test_a_signal_that_is_not_taken_says_why_once() -> None:
+    """The reason with its numbers, not again while it stays, again after the signal was gone; nothing without a signal."""
+    memory, view = warmed(params(edge_min_bp=500.0)), PairView()
+
+    def said(bp: float, at: int) -> Any:
+        return STRATEGY.on_event(memory, view, view.show(at, lead_at(at, 0.06), INDEX * (1 + bp * 1e-4), INDEX))
+
+    first = said(60.0, NOW)
+    assert isinstance(first, EntryDeclined) and (first.ts, first.pair, first.why, first.limit) == (NOW, view.pair, "edge", 500.0)
+    assert first.observed == memory.edge_bp
+    assert said(60.0, NOW + S) is None and said(61.0, NOW + 100 * S) is None
+    assert said(10.0, NOW + 101 * S) is None and memory.declined == ""
+    again = said(60.0, NOW + 102 * S)
+    assert isinstance(again, EntryDeclined) and again.ts == NOW + 102 * S
+
+
+def test_reasons_that_take_turns_are_told_a_minute_apart() -> None:
+    """A z that hovers about z_stop does not fill the record."""
+    memory, view = warmed(params(edge_min_bp=500.0)), PairView()
+    told = []
+    for n in range(120):
+        at = NOW + n * S
+        told.append(STRATEGY.on_event(memory, view, view.show(at, lead_at(at, 0.06), INDEX * (1 + (60.0 if n % 2 else 120.0) * 1e-4), INDEX)))
+    assert [(x.why, (x.ts - NOW) // S) for x in told if isinstance(x, EntryDeclined)] == [("z_stop", 0), ("edge", 61)]
+
+
+def test_the_memory_of_a_declined_signal_goes_on_after_a_restart() -> None:
+    """Encoded and decoded it is the same memory: a reason once told is not told again."""
+    memory, view = warmed(params(edge_min_bp=500.0)), PairView()
+    quote = view.show(NOW, lead_at(NOW, 0.06), INDEX * 1.006, INDEX)
+    assert isinstance(STRATEGY.on_event(memory, view, quote), EntryDeclined)
+    again = msgspec.json.decode(msgspec.json.encode(memory), type=Memory)
+    later = view.show(NOW + S, lead_at(NOW + S, 0.06), INDEX * 1.006, INDEX)
+    assert STRATEGY.on_event(again, view, later) is None
