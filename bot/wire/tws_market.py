@@ -1,0 +1,235 @@
+"""Market data over the TWS protocol: ticks, depth, price increments, and bars built from the quotes the venue has shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from bot.model.event import OrderFilled, Quote
+from bot.model.ids import InstrumentId
+from bot.model.order import Side
+from bot.sim.exchange import Exchange
+from bot.wire.tws_codec import ContractFields, Fields, read_contract
+from bot.wire.tws_contracts import Row, details, find, rule_id
+from bot.wire.tws_orders import NO_CONTRACT
+from bot.wire.tws_session import Client
+
+LIVE, FROZEN, DELAYED, DELAYED_FROZEN = 1, 2, 3, 4
+BID_SIZE, BID, ASK, ASK_SIZE, LAST, LAST_SIZE = 0, 1, 2, 3, 4, 5
+DELAYED_OF = {BID: 66, ASK: 67, LAST: 68, BID_SIZE: 69, ASK_SIZE: 70, LAST_SIZE: 71}
+"""Tick types of delayed data."""
+DEPTH_MAX = 3
+"""Depth subscriptions a client may have at once (broker's page, read 2026-11); one more is error 309."""
+NOT_SUBSCRIBED = "Requested market data is not subscribed."
+
+
+class Sub(msgspec.Struct, kw_only=True):
+    """One market data subscription. shown: last value sent by tick type. told: the data type last announced, 0 for none."""
+
+    client: Client
+    req_id: int
+    row: Row
+    snapshot: bool
+    shown: dict[int, float] = {}
+    told: int = 0
+
+
+class DepthSub(msgspec.Struct, kw_only=True):
+    """One depth subscription. shown: (price, size) of the rows sent, best first, for bids and asks."""
+
+    client: Client
+    req_id: int
+    row: Row
+    rows: int
+    shown: tuple[list[tuple[float, float]], list[tuple[float, float]]]
+
+
+class MarketDesk:
+    """Subscriptions of all clients. data_type: what the server has to give: live, or delayed while an entitlement is gone."""
+
+    def __init__(self, exchange: Exchange, rows: Callable[[], list[Row]], clock: Callable[[], int]) -> None:
+        self._exchange = exchange
+        self._rows = rows
+        self._clock = clock
+        self._subs: dict[tuple[Client, int], Sub] = {}
+        self._depth: dict[tuple[Client, int], DepthSub] = {}
+        self._quotes: dict[InstrumentId, Quote] = {}
+        self.data_type = LIVE
+        self.competing = False
+
+    def forget(self, client: Client) -> None:
+        """Drop the subscriptions of a client that has gone."""
+        self._subs = {key: sub for key, sub in self._subs.items() if key[0] is not client}
+        self._depth = {key: sub for key, sub in self._depth.items() if key[0] is not client}
+
+    def lose_all(self) -> None:
+        """Forget every subscription: the link came back without them (1101)."""
+        self._subs.clear()
+        self._depth.clear()
+
+    # Requests.
+
+    def contract_details(self, client: Client, fields: Fields) -> None:
+        """reqContractDetails."""
+        req_id = fields.whole()
+        found = find(self._rows(), read_contract(fields))
+        if not found:
+            client.error(req_id, 200, NO_CONTRACT)
+            return
+        for row in found:
+            client.send(details(row, req_id, client.version, self._clock()))
+        client.send([52, 1, req_id])
+
+    def market_rule(self, client: Client, fields: Fields) -> None:
+        """reqMarketRule: one increment from 0 on."""
+        asked = fields.whole()
+        for row in self._rows():
+            if rule_id(row) == asked:
+                client.send([93, asked, 1, "0.0", row.tick])
+                return
+        client.error(-1, 321, f"Error validating request.-'bX' : cause - Market rule {asked} is not known")
+
+    def data_types(self, client: Client, fields: Fields) -> None:
+        """reqMarketDataType: which kind will do when there is no live data."""
+        client.market_type = fields.whole()
+
+    def subscribe(self, client: Client, fields: Fields) -> None:
+        """reqMktData."""
+        req_id = fields.whole()
+        contract = read_contract(fields)
+        if fields.truth():  # deltaNeutralContract
+            fields.skip(3)
+        fields.skip(1)  # generic ticks: the exchange has none to give
+        snapshot = fields.truth()
+        row = self._row(client, req_id, contract)
+        if row is None:
+            return
+        if (client, req_id) in self._subs:
+            client.error(req_id, 322, "Error processing request.-'bQ' : cause - Duplicate ticker id")
+            return
+        if self.competing:
+            client.error(req_id, 10197, "No market data during competing live session")
+            return
+        sub = Sub(client=client, req_id=req_id, row=row, snapshot=snapshot, shown={})
+        if self.data_type >= DELAYED and client.market_type < DELAYED:
+            client.error(req_id, 10168, "Requested market data is not subscribed. Delayed market data is not enabled.")
+            return
+        if not snapshot:
+            self._subs[client, req_id] = sub
+        client.send([81, req_id, row.tick, "", 3])
+        self._announce(sub)
+        quote = self._quotes.get(row.instrument)
+        if quote is not None:
+            self._ticks(sub, quote)
+        if snapshot:
+            client.send([57, 1, req_id])
+
+    def unsubscribe(self, client: Client, fields: Fields) -> None:
+        """cancelMktData."""
+        req_id = fields.whole()
+        if self._subs.pop((client, req_id), None) is None:
+            client.error(req_id, 300, f"Can't find EId with tickerId:{req_id}")
+
+    def depth(self, client: Client, fields: Fields) -> None:
+        """reqMktDepth."""
+        req_id = fields.whole()
+        contract, rows = read_contract(fields), fields.whole()
+        row = self._row(client, req_id, contract)
+        if row is None:
+            return
+        if sum(1 for key in self._depth if key[0] is client) >= DEPTH_MAX:
+            client.error(req_id, 309, f"Max number ({DEPTH_MAX}) of market depth requests has been reached")
+            return
+        self._depth[client, req_id] = sub = DepthSub(client=client, req_id=req_id, row=row, rows=max(1, rows), shown=([], []))
+        self._levels(sub)
+
+    def end_depth(self, client: Client, fields: Fields) -> None:
+        """cancelMktDepth."""
+        req_id = fields.whole()
+        if self._depth.pop((client, req_id), None) is None:
+            client.error(req_id, 310, f"Can't find the subscribed market depth with tickerId:{req_id}")
+
+    # What the venue shows.
+
+    def quote(self, quote: Quote) -> None:
+        """Pass a top of book on to whoever watches it."""
+        self._quotes[quote.instrument] = quote
+        if self.competing:
+            return
+        for sub in list(self._subs.values()):
+            if sub.row.instrument == quote.instrument:
+                self._ticks(sub, quote)
+        for depth in list(self._depth.values()):
+            if depth.row.instrument == quote.instrument:
+                self._levels(depth)
+
+    def trade(self, fill: OrderFilled) -> None:
+        """Show an execution as the last trade: the only trades of this market are the account's own."""
+        for sub in list(self._subs.values()):
+            if sub.row.instrument == fill.instrument:
+                self._tick(sub, LAST, LAST_SIZE, float(fill.price), float(fill.qty), always=True)
+
+    def set_type(self, data_type: int) -> None:
+        """Change what the server has to give; subscribers are told, and warned when it is delayed."""
+        self.data_type = data_type
+        for sub in list(self._subs.values()):
+            if data_type >= DELAYED:
+                sub.client.error(sub.req_id, 10167, "Requested market data is not subscribed. Displaying delayed market data.")
+            sub.shown.clear()
+            self._announce(sub)
+
+    def compete(self, on: bool) -> None:
+        """Let another session of the same user take the market data, or give it back."""
+        self.competing = on
+        if on:
+            for sub in list(self._subs.values()):
+                sub.client.error(sub.req_id, 10197, "No market data during competing live session")
+
+    # Inside.
+
+    def _row(self, client: Client, req_id: int, contract: ContractFields) -> Row | None:
+        """Return the one contract a subscription is about, else tell why there is none."""
+        found = find(self._rows(), contract)
+        if len(found) != 1:
+            client.error(req_id, 200, NO_CONTRACT if not found else "The contract description specified is ambiguous")
+            return None
+        if not found[0].instrument:
+            client.error(req_id, 354, NOT_SUBSCRIBED)
+            return None
+        return found[0]
+
+    def _announce(self, sub: Sub) -> None:
+        if sub.told != self.data_type:
+            sub.told = self.data_type
+            sub.client.send([58, 1, sub.req_id, self.data_type])
+
+    def _ticks(self, sub: Sub, quote: Quote) -> None:
+        self._tick(sub, BID, BID_SIZE, quote.bid, quote.bid_size)
+        self._tick(sub, ASK, ASK_SIZE, quote.ask, quote.ask_size)
+
+    def _tick(self, sub: Sub, price_type: int, size_type: int, price: float, size: float, always: bool = False) -> None:
+        """Send a price with its size, then the size alone, as TWS does; only what has changed. No price is -1."""
+        price = price if price > 0.0 else -1.0
+        named = DELAYED_OF if self.data_type >= DELAYED else {}
+        if always or sub.shown.get(price_type) != price:
+            sub.client.send([1, 6, sub.req_id, named.get(price_type, price_type), price, size, 1])
+            sub.client.send([2, 6, sub.req_id, named.get(size_type, size_type), size])
+        elif sub.shown.get(size_type) != size:
+            sub.client.send([2, 6, sub.req_id, named.get(size_type, size_type), size])
+        sub.shown[price_type], sub.shown[size_type] = price, size
+
+    def _levels(self, sub: DepthSub) -> None:
+        """Send what changed of the book: rows of bids are side 1, of asks 0; operations insert 0, update 1, delete 2."""
+        x, now = self._exchange.listings[sub.row.instrument], self._clock()
+        for side, taker in ((1, Side.SELL), (0, Side.BUY)):
+            wanted = [(float(price), float(size)) for price, size in x.levels(taker, now)[: sub.rows]]
+            shown = sub.shown[side]
+            for at, level in enumerate(wanted):
+                if at >= len(shown):
+                    sub.client.send([12, 1, sub.req_id, at, 0, side, *level])
+                elif shown[at] != level:
+                    sub.client.send([12, 1, sub.req_id, at, 1, side, *level])
+            for at in range(len(shown) - 1, len(wanted) - 1, -1):
+                sub.client.send([12, 1, sub.req_id, at, 2, side, 0.0, 0.0])
+            shown[:] = wanted

@@ -1,0 +1,173 @@
+"""Order requests over the TWS protocol: what the gateway checks itself, what it hands to the exchange, what it answers."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+
+from bot.model.command import Cancel, Submit
+from bot.model.instrument import Rounding, round_price, to_decimal
+from bot.model.order import OrderSpec, Purpose, Side, TimeInForce
+from bot.wire.tws_account import ACCOUNT, what_if
+from bot.wire.tws_blotter import Blotter
+from bot.wire.tws_codec import Fields, OrderFields, read_order
+from bot.wire.tws_contracts import Row, find
+from bot.wire.tws_layouts import ZERO, Held, open_order
+from bot.wire.tws_session import Client
+
+PROTECTION = Decimal("0.02")
+"""How far beyond the touch a market order may pay, share of price: CME trades them with protection (our width)."""
+TIFS = {"": TimeInForce.DAY, "DAY": TimeInForce.DAY, "IOC": TimeInForce.IOC}
+NO_CONTRACT = "No security definition has been found for the request"
+
+
+class OrderDesk:
+    """Takes orders and cancels of all clients."""
+
+    def __init__(self, blotter: Blotter) -> None:
+        self.blotter = blotter
+
+    def ids(self, client: Client, fields: Fields | None = None) -> None:
+        """reqIds: the next order id that this client may use."""
+        client.send([9, 1, self.blotter.next_id.get(client.number, 1)])
+
+    def place(self, client: Client, fields: Fields) -> None:
+        """placeOrder."""
+        asked = read_order(fields, client.version)
+        before = self.blotter.held.get((client.number, asked.order_id))
+        if before is not None:
+            self._again(client, before, asked)
+            return
+        if asked.order_id < self.blotter.next_id.get(client.number, 1):
+            client.error(asked.order_id, 103, "Duplicate order id")
+            return
+        rows = find(self.blotter.rows(), asked.contract)
+        if len(rows) != 1:
+            client.error(asked.order_id, 200, NO_CONTRACT if not rows else "The contract description specified is ambiguous")
+            return
+        held = self._checked(client, asked, rows[0])
+        if held is None:
+            return
+        if asked.what_if:
+            self._what_if(client, held)
+            return
+        self._submit(client, held)
+
+    def cancel(self, client: Client, fields: Fields) -> None:
+        """cancelOrder."""
+        order_id = fields.whole()
+        held = self.blotter.held.get((client.number, order_id))
+        if held is None:
+            client.error(order_id, 10147, f"OrderId {order_id} that needs to be cancelled is not found.")
+        elif held.cancelling and not held.ended:
+            client.error(order_id, 161, f"Cancel attempted when order is not in a cancellable state.  Order permId ={held.perm_id}")
+        elif held.ended:
+            client.error(order_id, 10148, f"OrderId {order_id} that needs to be cancelled cannot be cancelled, state: {held.ended}.")
+        else:
+            self._cancel(held)
+
+    def cancel_all(self, client: Client, fields: Fields) -> None:
+        """reqGlobalCancel: orders of every client."""
+        for held in list(self.blotter.held.values()):
+            if not held.ended and not held.cancelling:
+                self._cancel(held)
+
+    # Inside.
+
+    def _checked(self, client: Client, asked: OrderFields, row: Row) -> Held | None:
+        """Return the order when the gateway itself has nothing against it, else tell what."""
+        refused = _refusal(asked, row)
+        if refused is not None:
+            client.error(asked.order_id, *refused)
+            return None
+        if not row.instrument:
+            client.error(asked.order_id, 201, "Order rejected - reason:No trading permissions.")
+            return None
+        if not asked.tif:
+            client.error(asked.order_id, 10349, "Order TIF was set to DAY based on order preset.")
+        self.blotter.perms += 0 if asked.what_if else 1
+        price = to_decimal(asked.limit) if asked.order_type == "LMT" else ZERO
+        return Held(
+            client=client.number, order_id=asked.order_id, perm_id=self.blotter.perms, asked=asked, row=row, qty=Decimal(asked.qty), price=price, told={},
+        )  # fmt: skip
+
+    def _submit(self, client: Client, held: Held) -> None:
+        """Hand an order to the exchange."""
+        self.blotter.add(held)
+        limit = self._limit(held)
+        if limit is None:
+            self.blotter.end(held, "Inactive", "no market")
+            client.error(held.order_id, 201, "Order rejected - reason:No market price available for a market order")
+            self.blotter.state(held, "Inactive")
+            return
+        self.blotter.state(held, "PreSubmitted")
+        spec = OrderSpec(
+            client_id=held.client_id, pair="tws", venue=self.blotter.venue, instrument=held.row.instrument, side=_side(held), qty=held.qty, limit=limit,
+            tif=TIFS[held.asked.tif], purpose=Purpose.LEAD,
+        )  # fmt: skip
+        self.blotter.world.send(self.blotter.venue, Submit(spec))
+
+    def _again(self, client: Client, held: Held, asked: OrderFields) -> None:
+        """Take a second placeOrder with an id in use: unchanged it is told its state, changed it is refused and stands."""
+        if held.ended:
+            client.error(asked.order_id, 103, "Duplicate order id")
+        elif (asked.action, asked.qty, asked.order_type, asked.limit, asked.tif) == (
+            held.asked.action, held.asked.qty, held.asked.order_type, held.asked.limit, held.asked.tif,
+        ):  # fmt: skip
+            self.blotter.state(held, "PendingCancel" if held.cancelling else "Submitted")
+        else:
+            client.error(asked.order_id, 105, "Order being modified does not match original order")
+
+    def _what_if(self, client: Client, held: Held) -> None:
+        """Answer what an order would do, without placing it."""
+        limit = self._limit(held)
+        instrument = self.blotter.exchange.listings[held.row.instrument].instrument
+        if limit is None:
+            client.error(held.order_id, 201, "Order rejected - reason:No market price available for a market order")
+            return
+        margins = what_if(self.blotter.exchange, instrument, _side(held), held.qty, limit)
+        client.send(open_order(held, ACCOUNT, "PreSubmitted", client.version, margins))
+
+    def _limit(self, held: Held) -> Decimal | None:
+        """Return the worst price of an order: its own, or for a market order the touch and some way beyond."""
+        if held.price:
+            return held.price
+        x, side = self.blotter.exchange.listings[held.row.instrument], _side(held)
+        best = x.best(side, self.blotter.world.clock())
+        if best <= 0.0:
+            return None
+        bound = to_decimal(best) * (1 + PROTECTION * side.sign)
+        return round_price(x.instrument, bound, Rounding.DOWN if side is Side.BUY else Rounding.UP)
+
+    def _cancel(self, held: Held) -> None:
+        held.cancelling = True
+        self.blotter.status(held, "PendingCancel", held.filled)
+        self.blotter.world.send(self.blotter.venue, Cancel(self.blotter.venue, held.row.instrument, held.client_id))
+
+
+def _side(held: Held) -> Side:
+    return Side.BUY if held.asked.action == "BUY" else Side.SELL
+
+
+def _refusal(asked: OrderFields, row: Row) -> tuple[int, str] | None:
+    """Return code and text of what the gateway refuses before an exchange sees it, None when it is fine."""
+    try:
+        qty = Decimal(asked.qty)
+    except InvalidOperation:
+        qty = ZERO
+    if not qty.is_finite() or qty <= 0:
+        return 434, "The order size cannot be zero"
+    if qty != qty.to_integral_value():
+        return 10318, "This order doesn't support fractional quantity trading"
+    if asked.action not in ("BUY", "SELL"):
+        return 321, f"Error validating request.-'bU' : cause - Invalid action {asked.action}"
+    if asked.order_type not in ("LMT", "MKT"):
+        return 387, "Unsupported order type for this exchange and security type."
+    if asked.tif not in TIFS:
+        return 201, f"Order rejected - reason:The time-in-force {asked.tif} is invalid for this exchange; DAY and IOC are taken"
+    if asked.account not in ("", ACCOUNT):
+        return 321, "Error validating request.-'bU' : cause - Invalid account code"
+    if not asked.transmit:
+        return 321, "Error validating request.-'bU' : cause - Orders kept back at the gateway are not served: transmit must be true"
+    if asked.order_type == "LMT" and (not 0.0 < asked.limit < 1e300 or to_decimal(asked.limit) % row.tick):
+        return 110, "The price does not conform to the minimum price variation for this contract."
+    return None

@@ -1,0 +1,94 @@
+"""The world behind the wire servers: one seeded market and its venues, paced by a clock, heard by their fronts.
+
+Matching, margin, funding and the scripted faults are those of the in-process venues, which arrive here as values; a front
+only translates. Everything runs in one asyncio loop: a front calls `send` and hears what the venue has to say through
+its listener, in the same call for an instant venue, later for one with latency.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+from bot.model import event as ev
+from bot.model.command import Command
+from bot.model.ids import VenueId
+from bot.model.ports import SimulatedVenue
+from bot.sim.exchange import Exchange
+
+Listener = Callable[[Any], None]
+"""Hears, in order, every event a venue emits and every market observation it shows."""
+STEP_S = 0.02
+"""Longest sleep between two looks at what is due."""
+
+
+class Site(SimulatedVenue, Protocol):
+    """A simulated venue whose exchange can be read: orders, positions, money, listings."""
+
+    exchange: Exchange
+
+
+class World:
+    """Venues by id, fed from `source` at the pace of `clock` (UTC ns of the world; the fronts stamp with it too)."""
+
+    def __init__(self, sites: Mapping[VenueId, Site], source: Iterator[Any], clock: Callable[[], int]) -> None:
+        self.sites = sites
+        self.clock = clock
+        self._source = source
+        self._next: Any = next(source, None)
+        self._listeners: dict[VenueId, list[Listener]] = {venue: [] for venue in sites}
+        self._of = {i: v for v, site in sites.items() for i in site.exchange.listings}
+
+    def listen(self, venue: VenueId, listener: Listener) -> None:
+        """Add a listener of one venue: a front hears account events and market data alike."""
+        self._listeners[venue].append(listener)
+
+    def exchange(self, venue: VenueId) -> Exchange:
+        """Return the exchange core of a venue, to read its truth (never to write)."""
+        return self.sites[venue].exchange
+
+    def start(self) -> None:
+        """Connect the listeners to the venues."""
+        for venue, site in self.sites.items():
+            site.start(lambda event, venue=venue: self._tell(venue, event))  # type: ignore[misc]
+
+    def send(self, venue: VenueId, command: Command) -> None:
+        """Put a command to a venue now; what it answers reaches the listeners."""
+        self.catch_up()
+        self.sites[venue].send(command, self.clock())
+
+    def catch_up(self) -> None:
+        """Let everything due by now happen: market observations, stamps, session ends, scripted faults."""
+        now = self.clock()
+        while self._next is not None and self._next.ts <= now:
+            event, self._next = self._next, next(self._source, None)
+            self._feed(event)
+        for site in self.sites.values():
+            if site.due_ns <= now:
+                site.advance(now)
+
+    async def run(self) -> None:
+        """Feed the venues until cancelled."""
+        while True:
+            self.catch_up()
+            due = min((site.due_ns for site in self.sites.values()), default=ev.NEVER)
+            if self._next is not None:
+                due = min(due, self._next.ts)
+            await asyncio.sleep(max(0.0, min(STEP_S, (due - self.clock()) / 1e9)))
+
+    def _feed(self, event: Any) -> None:
+        """Let the market move one venue, the stablecoin's observer being whoever lists it."""
+        venue = self._of.get(event.instrument)
+        if venue is None:
+            return
+        site = self.sites[venue]
+        if site.due_ns <= event.ts:
+            site.advance(event.ts)
+        seen = site.observe(event)
+        if seen is not None:
+            self._tell(venue, seen)
+
+    def _tell(self, venue: VenueId, event: Any) -> None:
+        for listener in self._listeners[venue]:
+            listener(event)

@@ -1,0 +1,51 @@
+"""The TWS server and the broker's own Python client, which speaks version 157, in a process and an environment of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from other_clients import python_with
+from tws_rig import MBT, running
+
+SESSION = Path(__file__).with_name("ibapi_session.py")
+LIMIT_S = 40.0
+
+
+async def _session(python: str, script: Path) -> dict[str, Any]:
+    async with asyncio.timeout(LIMIT_S), running() as desk:
+        process = await asyncio.create_subprocess_exec(
+            python, str(script), str(desk.server.port), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        try:
+            out, err = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+        assert process.returncode == 0, err.decode()[-3_000:]
+        assert desk.exchange.positions() == {MBT.id: 3}
+        assert not any(t.outcome is None for t in desk.exchange.orders.values())
+        return dict(json.loads(out))
+
+
+@pytest.fixture(scope="session")
+def ibapi(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a Python that has the broker's client."""
+    return python_with("ibapi==9.81.1.post1", "BASISBOT_IBAPI_PYTHON", tmp_path_factory.mktemp("ibapi"))
+
+
+def test_the_brokers_own_client_trades(ibapi: str) -> None:
+    told = asyncio.run(_session(ibapi, SESSION))
+    assert told["version"] == 157
+    assert told["details"][1:] == ["MBTX6", "0.1", 5.0, "20261127"]
+    assert (told["type"], told["bid"], told["ask"]) == ([1], 70_000.0, 70_010.0)
+    assert told["fill"][2:] == [3.0, 70_010.0, "P00001L00000001"]
+    assert told["filled"][2:] == [3.0, 0.0, 70_010.0] and told["commission"] == 7.5
+    assert told["resting"][1:] == told["open"][1:] == ["MBTX6", "P00001L00000002", 69_000.0, "Submitted"]
+    assert told["cancelled"][1:4] == ["Cancelled", 0.0, 1.0]
+    assert told["position"][1:] == ["MBTX6", 3.0, 7_001.0]
+    assert told["execution"][2:] == [3.0, 70_010.0, "P00001L00000001"]
+    assert told["errors"] == []
