@@ -63,6 +63,8 @@ class Checks:
         for command in out.commands:
             if isinstance(command, Submit):
                 self.sends.judge(command)
+        for pair, legs in record.legs.items():
+            legs.unwinding = record.loops[pair].state.unwind
         self._clocks()
 
     def marked(self, now_ns: int) -> None:

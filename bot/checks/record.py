@@ -49,7 +49,7 @@ class Record:
         for pair in ob.pairs.values():
             intent = pair.entry or pair.intent
             plan = abs(intent.target_lead) if intent is not None else ZERO
-            self.legs[pair.terms.id] = Legs(lead=pair.lead.qty, hedge=pair.hedge.qty, plan=plan)
+            self.legs[pair.terms.id] = Legs(lead=pair.lead.qty, hedge=pair.hedge.qty, plan=plan, unwinding=pair.unwind)
         for silo in ob.silos.values():
             self.foreign |= silo.foreign_execs
             self.net.update({i: p.qty for i, p in silo.positions.items()})
@@ -245,7 +245,7 @@ class Record:
             if abs(after) > abs(coins) and not (state.out and legs.hedge * e.side.sign <= 0):
                 self.broken("I11", e.ts, f"hedge fill {e.exec_id} of {e.client_id}: unhedged {coins} -> {after} coins")
             return
-        flat = state.unwind or LEVEL_RANK[self.engine.ob.kill_level] >= FLATTEN
+        flat = legs.unwinding or LEVEL_RANK[self.engine.ob.kill_level] >= FLATTEN
         wanted = ZERO if flat else state.target
         if abs(legs.lead - wanted) >= abs(lead - wanted):
             self.broken("I11", e.ts, f"lead fill {e.exec_id} of {e.client_id}: {lead} -> {legs.lead} lots, wanted {wanted}")

@@ -42,7 +42,7 @@ class Legs(msgspec.Struct, kw_only=True):
 
     due_ns: from when on an order of the lead, of the hedge has a reason that no order has answered yet (I12). plan: lots that the
     intent asked for with which the trade that is on, or the next, was approved first (I16). margin_ns: since when the buffer is spent
-    and nothing reduces (I13).
+    and nothing reduces (I13). unwinding: whether the pair was leaving when the step began.
     """
 
     lead: Decimal = ZERO
@@ -54,6 +54,7 @@ class Legs(msgspec.Struct, kw_only=True):
     hedge_due_ns: int = 0
     plan: Decimal = ZERO
     margin_ns: int = 0
+    unwinding: bool = False
 
     @property
     def flat(self) -> bool:

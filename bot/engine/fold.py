@@ -311,8 +311,9 @@ def _target_set(ob: Obligations, terms: Terms, e: ev.TargetSet) -> None:
     pair.target = e.target_lead
     pair.hedge_ratio = e.intent.hedge_ratio
     pair.intent = e.intent
-    pair.lead_attempts = 0
-    pair.lead_retry_ns = 0
+    pair.lead_attempts = pair.lead_retry_ns = 0
+    if pair.flat:  # what hedged the last trade says nothing of the next
+        pair.hedge_attempts = pair.hedge_retry_ns = 0
 
 
 def _refused(ob: Obligations, terms: Terms, e: ev.Refused) -> None:

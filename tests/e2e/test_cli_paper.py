@@ -245,7 +245,11 @@ def test_on_a_terminal_the_live_view_draws_and_the_card_remains(tmp_path: Path, 
     os.close(master)
     assert process.wait() == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
-    assert "\x1b[" in shown.decode() and "Legs" in text and "Margin" in text and "blocked by:" in text and "NAV" in text
-    frame = [line for line in re.split(r"[\r\n]+", text) if line.startswith(("╭", "│", "╰"))]
-    assert frame and max(len(line) for line in frame) == columns
+    alternate, _, after = shown.decode().rpartition("\x1b[?1049l")
+    assert "\x1b[?1049h" in alternate and "blocked by:" in text and "worst margin" in text and "NAV" in text
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", after)
+    frame = [line for line in re.split(r"[\r\n]+", plain[: plain.index("paper paper-00001 seed 1")]) if line]
+    widest = max(len(line) for line in frame)
+    assert "PAPER: seeded market" in frame[0] and columns - 2 <= widest <= columns, "the last frame stays on the screen"
+    assert any(line.startswith("╭") for line in frame) is (columns >= 120)
     assert "perp premium" in text and "residual" in text

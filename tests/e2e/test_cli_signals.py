@@ -14,8 +14,8 @@ import pytest
 from bot.kill.latch import AUDIT, AuditLine, check_audit
 from tests.e2e.test_cli_paper import bot, checked, desk, holding, result, sums
 
-BEFORE, AFTER = "1h43m", "1h44m"
-"""Market time before and after the entry of seed 1 (17:28:31): a run is brought there at full speed and continued slowly."""
+BEFORE, AFTER = "4m40s", "6m"
+"""Market time before and after the entry of seed 1 (15:49:55, out at 16:28:47): a run is brought there at full speed and continued slowly."""
 SLOW = ("--set", "latency.cme.reply_s=10.0")
 """The broker answers ten seconds late: an order is in flight, and unknown, long enough to be hit."""
 
@@ -56,7 +56,7 @@ def in_flight(data: Path, run_id: str) -> None:
 
 def test_sigusr1_cancels_and_keeps_the_pair(tmp_path: Path) -> None:
     """CANCEL by signal: latched with its channel, nothing works any more, the hedged pair stays, the run goes on."""
-    with desk(tmp_path, "--continue", prepared(tmp_path, AFTER), "--speed", "60") as (process, _):
+    with desk(tmp_path, "--continue", prepared(tmp_path, AFTER), "--speed", "20") as (process, _):
         held = holding(tmp_path)
         process.send_signal(signal.SIGUSR1)
         seen = stands(tmp_path, "CANCEL")
@@ -72,7 +72,7 @@ def test_sigusr1_cancels_and_keeps_the_pair(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["SIGUSR2", "file"])
 def test_sigusr2_and_the_file_flatten(tmp_path: Path, how: str) -> None:
     """FLATTEN closes both legs, confirmed by a kill from the command line with the same id; nothing starts until a resume."""
-    with desk(tmp_path, "--continue", prepared(tmp_path, AFTER), "--speed", "60") as (process, _):
+    with desk(tmp_path, "--continue", prepared(tmp_path, AFTER), "--speed", "20") as (process, _):
         holding(tmp_path)
         if how == "file":
             (tmp_path / "KILL").write_text("drill by file\n")
@@ -136,7 +136,7 @@ def test_two_signals_do_not_wait_and_the_run_can_go_on(tmp_path: Path) -> None:
 
 def test_a_hanging_desk_is_read_from_its_journal(tmp_path: Path) -> None:
     """A stopped process does not answer: every reading verb says stale with an age, and still tells what is held."""
-    with desk(tmp_path, "--continue", prepared(tmp_path, AFTER), "--speed", "60") as (process, ready):
+    with desk(tmp_path, "--continue", prepared(tmp_path, AFTER), "--speed", "20") as (process, ready):
         held = holding(tmp_path)
         live = result(tmp_path, "venues")
         assert not live["stale"] and all(row["up"] and row["messages"]["venue_queries"] for row in live["venues"])

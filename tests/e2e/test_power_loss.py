@@ -42,6 +42,10 @@ class Nobody:
 
     marked = ready = look = stepped
 
+    def watch(self, *seen: Any) -> Nobody:
+        """Return what listens: itself."""
+        return self
+
 
 def traded(data: Path, synchronous: str | None) -> tuple[list[tuple[str, str, int, bytes]], Sent]:
     """Let a desk trade half a day (synchronous: not as it does by itself); return what reached its disk, and what left when."""
