@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from itertools import chain
 from typing import Any
 
@@ -34,6 +34,8 @@ HOPELESS = 50
 """Violations after which a day is given up."""
 PACE = {"mark_interval_s": 60.0, "funding_interval_s": 300.0, "stable_interval_s": 120.0}
 """Mean time between marks, estimates and stablecoin quotes: a tenth or less of the age at which they are stale."""
+INBOX_MOST = 1_000
+"""I25: events that may wait for the loop at once; a burst of quotes or a whole answer of a venue is far below."""
 RESIDUAL_USD = 0.01
 """I7: what a process's attribution may leave unexplained."""
 
@@ -49,10 +51,13 @@ class Observers:
         self.checks = Checks(engine, whole=whole)
         self.tally = None if inverse else Tally(engine, carry)  # attribution of an inverse contract is not defined
         self.attempts = 0
+        self.inbox: Sized = ()
 
     def stepped(self, event: ev.Event, out: Step) -> None:
         """Pass on one step."""
         self.checks.stepped(event, out)
+        if len(self.inbox) > INBOX_MOST:
+            self.checks.record.broken("I25", event.ts, f"{len(self.inbox)} events wait for the loop")
         if self.checks.count >= HOPELESS:
             raise Hopeless
         if self.tally is not None:
@@ -172,6 +177,7 @@ class Day:
             )  # fmt: skip
             self.outlet.watch(self.venues[name], self.engine, store.journal, store.disk.fails)
         self.runtime = Runtime(self.engine, store.journal, store.tape, {**self.venues, **self.prices}, seq=store.resumes_at(), observer=self.observers)
+        self.observers.inbox = self.runtime._inbox
         self._started = True
         cash = {v: dict(self.settings.cash[v]) for v in built.venues}
         self.runtime.start(ev.RunStarted(ts=now, run=store.run, mode="S", cash=cash, kill_level=latched.level, evacuate=latched.evacuate))

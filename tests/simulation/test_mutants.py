@@ -284,6 +284,19 @@ def decides_unsaid(patch: Patch) -> None:
     patch.setattr(step.Engine, "_emit", wrong)
 
 
+def echoes(patch: Patch) -> None:
+    """A failed query comes in two thousand times."""
+    from bot.runtime import Runtime
+
+    emit = Runtime.emit
+
+    def wrong(self: Runtime, event: ev.Event) -> None:
+        for _ in range(2_000 if isinstance(event, ev.QueryFailed) else 1):
+            emit(self, event)
+
+    patch.setattr(Runtime, "emit", wrong)
+
+
 def small(patch: Patch, **sections: dict[str, object]) -> None:
     """Run days with other settings."""
     made = settings()
@@ -365,6 +378,7 @@ MUTANTS: dict[str, tuple[Callable[[Patch], None], Callable[[int], Plan], tuple[s
     "a close larger than the position": (closes_too_much, flattened, ("I20",)),
     "UNKNOWN is never asked about": (never_asks, alone(FaultKind.LOST_REQUEST), ("I22",)),
     "done orders are kept for ever": (keeps_everything, drawn(9), ("I25",)),
+    "an inbox that floods": (echoes, alone(FaultKind.SNAPSHOT_FAIL), ("I25",)),
 }
 """Name -> (what is broken, the days it is hunted on, the invariants one of which must name it)."""
 
