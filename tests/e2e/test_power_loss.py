@@ -76,14 +76,14 @@ def traded(data: Path, synchronous: str | None) -> tuple[list[tuple[str, str, in
     return list(disk.log), sent
 
 
-def losses(tmp_path: Path, synchronous: str | None = None) -> list[str]:
-    """Cut the power CUTS times at or after an order left, keep any part of what was not synced; return every order not known any more."""
+def losses(tmp_path: Path, synchronous: str | None = None, cuts: int = CUTS) -> list[str]:
+    """Cut the power `cuts` times at or after an order left, keep any part of what was not synced; return every order not known any more."""
     log, sent = traded(tmp_path / "run", synchronous)
     rng, found = Random(SEED), []
     path = tmp_path / "after" / "journal.db"
     path.parent.mkdir()
     ends = [at for at, _, _ in sent[1:]] + [len(log)]
-    for _ in range(CUTS):
+    for _ in range(cuts):
         which = int(rng.random() * len(sent))
         at = sent[which][0] + int(rng.random() * (ends[which] - sent[which][0] + 1))
         chance = (0.0, 0.5, 1.0)[int(rng.random() * 3)]
@@ -112,7 +112,7 @@ def test_no_order_that_left_is_forgotten(tmp_path: Path) -> None:
 @pytest.mark.parametrize("synchronous", ["NORMAL", "OFF"])
 def test_the_proof_can_fail(tmp_path: Path, synchronous: str) -> None:
     """With fewer syncs the same cuts forget orders."""
-    assert len(losses(tmp_path, synchronous)) > CUTS // 10
+    assert len(losses(tmp_path, synchronous, CUTS // 3)) > CUTS // 30
 
 
 def test_the_desk_runs_with_every_commit_synced(tmp_path: Path) -> None:

@@ -51,11 +51,11 @@ END = (
     "ledger.after_commit", "tape.before_end", "tape.after_end", "close.before", "close.after",
 )  # fmt: skip
 """Points of a run that ends in order."""
-OFTEN = {"journal": 60, "timer": 400, "query": 30, "tape": 2}
+OFTEN = {"journal": 40, "timer": 150, "query": 30, "tape": 2}
 """Passages come by the hundred here: how far the first one aimed at may lie."""
 CHAINS = 24
 """Short ones: what a start has to run again grows with the market's age."""
-ROUNDS = 3
+ROUNDS = 2
 """How often each busy point is struck."""
 FAULTS = (
     {"at": "PT1H", "venue": "perp", "fault": "lost_ack", "count": 3},
@@ -96,7 +96,7 @@ LATCH = [
     ("latch.before_audit", 1), ("latch.after_audit", 1),
 ]  # fmt: skip
 OBEYING = ("kill.before_fold", "kill.after_commit", "latch.between_copies", "latch.after_second")
-PLAIN = 6
+PLAIN = 3
 
 
 @pytest.fixture(scope="module")
