@@ -27,7 +27,6 @@ LONGER: dict[str, int] = {
     # Ratchet: what is longer than the rule, and how long it may be. Only ever shorten this list.
     "bot/engine/fold.py": 410, "bot/model/event.py": 410,
 }  # fmt: skip
-MORE_METHODS = {"Checks": 22}
 PROVIDED_BY = {"sqlalchemy": "SQLAlchemy"}
 USED_BY_NAME = {"tzdata"}
 """Needed without an import: zoneinfo reads it where the system has no zone files."""
@@ -66,7 +65,7 @@ def test_modules_functions_and_classes_are_short(path: Path) -> None:
         assert (f.end_lineno or 0) - f.lineno < FUNCTION_LINES, f"{name(path)}:{f.lineno} {f.name}"
     for c in (n for n in ast.walk(tree) if isinstance(n, ast.ClassDef)):
         methods = [x for x in c.body if isinstance(x, ast.FunctionDef) and not x.decorator_list]
-        assert len(methods) <= MORE_METHODS.get(c.name, METHODS), f"{name(path)} {c.name}: {len(methods)} methods"
+        assert len(methods) <= METHODS, f"{name(path)} {c.name}: {len(methods)} methods"
 
 
 def test_the_ratchet_is_not_slack() -> None:
@@ -157,16 +156,12 @@ def test_nothing_names_this_machine() -> None:
         assert found is None, f"{name(path)}: {found.group(0) if found else ''}"
 
 
-def test_the_second_command_of_the_readme_is_what_ci_runs() -> None:
-    """README has two commands; CI takes the second from the page itself."""
+def test_ci_runs_the_second_command_of_the_readme() -> None:
+    """README has two commands; CI installs and checks by the second, as it is written there."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"^```sh\n(.+)\n```$", readme, re.MULTILINE)
     assert len(commands) == 2 and commands[0].endswith("-m bot paper") and commands[1].endswith("./check .venv/bin")
-    taken = subprocess.run(
-        ["bash", "-c", re.search(r"awk '[^\n]+README.md", (ROOT / ".ci/run").read_text(encoding="utf-8")).group(0)],  # type: ignore[union-attr]
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert taken.stdout.strip() == commands[1]
+    assert (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()[-1] == commands[1]
 
 
 def test_every_setting_is_read() -> None:
