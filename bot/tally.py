@@ -21,7 +21,7 @@ from bot.journal.attribution import CAPITAL_KINDS, LINES, Leg, Marks, PairAttrib
 from bot.market.fair import cme_fair, years
 from bot.model import event as ev
 from bot.model.ids import ClientId, PairId
-from bot.model.instrument import Instrument, maintenance_margin
+from bot.model.instrument import Instrument
 
 UNHEDGED_NOISE = 1e-9
 """Coins: below the smallest lot there is nothing to hedge."""
@@ -338,10 +338,7 @@ def buffers(engine: Engine) -> dict[str, float]:
             for instrument, position in silo.positions.items():
                 terms = engine.terms[instrument]
                 if position.qty_f and terms.settle == currency:
-                    price = assess.price_of(engine.books[instrument])
-                    value = abs(position.qty_f) * float(terms.unit) * (1.0 if terms.inverse else price)
-                    required = maintenance_margin(terms, value)
-                    maintenance += required / price if terms.inverse and price > 0.0 else required
+                    maintenance += assess.held_maintenance(terms, position.qty_f, assess.price_of(engine.books[instrument]))
             maintenance *= engine.desk.margin_multiple.get(silo.venue, 1.0)
             share = (equity - maintenance) / equity if equity > 0.0 else -1.0
             if isfinite(share):

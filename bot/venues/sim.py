@@ -196,18 +196,13 @@ class SimVenue:
         for event in seen:
             at = self._wire.arrival(Stream.FEED, now, self._slow_ns(now))
             if at > now:
-                self._wire.push(at, self._show, event)
+                self._wire.push(at, self._arrive, event)
             elif had_replies or len(seen) > 1:
                 self._emit(event)  # behind its consequences, and so that the loop looks at due_ns again
             else:
                 shown = event
         self._schedule()
         return shown
-
-    def _show(self, now: int, event: Any) -> None:
-        """Deliver market data that was on the wire."""
-        if self.up:
-            self._emit(_at(event, now))
 
     # Requests and replies.
 
@@ -304,7 +299,7 @@ class SimVenue:
             self._wire.push(at, self._arrive, event)
 
     def _arrive(self, now: int, event: ev.Event) -> None:
-        """Hand over a reply that was on the wire; in an outage it is lost."""
+        """Hand over what was on the wire to us; in an outage it is lost."""
         if self.up:
             self._emit(_at(event, now))
 

@@ -73,10 +73,9 @@ class Server:
 
     # What connections ask of their server.
 
-    def opened(self, client: Client) -> bool:
-        """Take note of a connection; False: none is taken now."""
+    def opened(self, client: Client) -> None:
+        """Take note of a connection."""
         self._connections.add(client)
-        return True
 
     def admit(self, client: Client, number: int) -> bool:
         """Let a client begin under its id; False when the id is in use."""
@@ -97,14 +96,6 @@ class Server:
             del self.clients[client.number]
         self.account.forget(client)
         self.market.forget(client)
-
-    def muted(self) -> bool:
-        """Return whether the server neither hears nor speaks."""
-        return False
-
-    def pace(self) -> float:
-        """Return the bytes a second a connection carries, 0.0 without a limit."""
-        return 0.0
 
     def handlers(self) -> Mapping[int, tuple[int, Handler]]:
         """Return, by message number, how many version fields follow it and who answers."""
@@ -145,7 +136,7 @@ class Server:
         return {
             1: (1, m.subscribe), 2: (1, m.unsubscribe), 3: (0, o.place), 4: (1, o.cancel), 5: (1, r.open_orders), 6: (1, a.updates),
             7: (1, r.executions), 8: (1, o.ids), 9: (1, m.contract_details), 10: (1, m.depth), 11: (1, m.end_depth), 14: (1, _ignore),
-            15: (1, r.auto_open), 16: (1, r.all_open), 17: (1, _accounts), 49: (1, self._time), 58: (1, o.cancel_all), 59: (1, m.data_types),
+            15: (1, r.auto_open), 16: (1, r.all_open), 17: (1, _accounts), 49: (1, self._time), 58: (1, o.cancel_all), 59: (1, _ignore),
             61: (1, a.positions), 62: (1, a.summary), 63: (1, a.cancel_summary), 64: (1, a.cancel_positions), 76: (1, a.updates_multi),
             77: (1, _ignore), 91: (0, m.market_rule), 92: (0, a.pnl), 93: (0, _ignore), 99: (0, r.completed),
         }  # fmt: skip
@@ -157,21 +148,16 @@ class Server:
 
 NOTICES = {
     1100: "Connectivity between IBKR and Trader Workstation has been lost.",
-    1101: "Connectivity between IBKR and Trader Workstation has been restored - data lost.",
     1102: "Connectivity between IBKR and Trader Workstation has been restored - data maintained.",
-    2103: "Market data farm connection is broken:usfuture",
     2104: "Market data farm connection is OK:usfuture",
-    2105: "HMDS data farm connection is broken:ushmds",
     2106: "HMDS data farm connection is OK:ushmds",
-    2108: "Market data farm connection is inactive but should be available upon demand:usfuture",
     2158: "Sec-def data farm connection is OK:secdefil",
-    2110: "Connectivity between Trader Workstation and server is broken. It will be restored automatically.",
 }
 """Texts of notices (broker's page of message codes, read 2026-11)."""
 
 
 def _ignore(client: Client, fields: Fields) -> None:
-    """Take a request that changes nothing here: log levels, ends of one-time answers."""
+    """Take a request that changes nothing here: log levels, ends of one-time answers, which kind of data will do (it is live)."""
 
 
 def _accounts(client: Client, fields: Fields) -> None:

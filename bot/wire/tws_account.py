@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from bot.model.event import OrderFilled
 from bot.model.ids import InstrumentId
-from bot.model.instrument import Instrument, initial_margin, notional
+from bot.model.instrument import Instrument, initial_margin, maintenance_margin, notional
 from bot.model.order import Side
 from bot.model.position import Position, apply_fill, pnl_est
 from bot.sim.account import fee_for
@@ -42,6 +42,11 @@ class Realised:
         self.fold()
         return self._of.get(exec_id)
 
+    def traded(self, instrument: InstrumentId) -> bool:
+        """Return whether the account has ever traded an instrument."""
+        self.fold()
+        return instrument in self._positions
+
     def fold(self) -> None:
         """Take in what the account has booked since the last look."""
         history = self._exchange.account.history
@@ -58,30 +63,14 @@ class Realised:
             self.total += gained
 
 
-def initial(exchange: Exchange, more: Mapping[InstrumentId, Decimal] | None = None) -> float:
-    """Return the initial margin of everything held and, per contract, of signed contracts `more`, USD at mark."""
-    more = more or {}
+def required(exchange: Exchange, rule: Callable[[Instrument, float], float], more: Mapping[InstrumentId, Decimal] | None = None) -> float:
+    """Return the margin by `rule` of everything held and of signed contracts `more` beside it, USD at mark."""
     needed = 0.0
     for i, x in exchange.listings.items():
-        qty = abs(x.position.qty + more.get(i, ZERO))
+        qty = abs(x.position.qty + (more or {}).get(i, ZERO))
         if qty and x.instrument.settle == CURRENCY:
-            needed += x.rates * initial_margin(x.instrument, float(notional(x.instrument, qty, Decimal(1))) * x.price())
+            needed += x.rates * rule(x.instrument, float(notional(x.instrument, qty, Decimal(1))) * x.price())
     return needed
-
-
-def maintenance(exchange: Exchange, more: Mapping[InstrumentId, Decimal]) -> float:
-    """Return the maintenance margin after `more` signed contracts: the share of initial margin that the account's tiers ask."""
-    needed = 0.0
-    for i, x in exchange.listings.items():
-        qty = abs(x.position.qty + more.get(i, ZERO))
-        if qty and x.instrument.settle == CURRENCY:
-            needed += x.rates * _maintenance(x.instrument, float(notional(x.instrument, qty, Decimal(1))) * x.price())
-    return needed
-
-
-def _maintenance(instrument: Instrument, value: float) -> float:
-    tiers = [t for t in instrument.tiers if value >= t.notional_floor]
-    return max(0.0, value * float(tiers[-1].maintenance_rate) - float(tiers[-1].cum)) if tiers else 0.0
 
 
 def what_if(exchange: Exchange, instrument: Instrument, side: Side, qty: Decimal, price: Decimal) -> Margins:
@@ -89,8 +78,9 @@ def what_if(exchange: Exchange, instrument: Instrument, side: Side, qty: Decimal
     more = {instrument.id: qty * side.sign}
     equity, fee = exchange.account.equity(CURRENCY), fee_for(instrument, qty, price, maker=False)
     return Margins(
-        before=(initial(exchange), exchange.account.maintenance(CURRENCY), equity),
-        after=(initial(exchange, more), maintenance(exchange, more), equity - float(fee)), commission=fee, currency=CURRENCY,
+        before=(required(exchange, initial_margin), required(exchange, maintenance_margin), equity),
+        after=(required(exchange, initial_margin, more), required(exchange, maintenance_margin, more), equity - float(fee)),
+        commission=fee, currency=CURRENCY,
     )  # fmt: skip
 
 
@@ -98,7 +88,7 @@ def values(exchange: Exchange, realised: Decimal) -> list[tuple[str, str, str]]:
     """Return (tag, value, currency) of the account. Look-ahead values equal the present ones: no change is scheduled."""
     account = exchange.account
     equity, cash = account.equity(CURRENCY), account.cash.get(CURRENCY, ZERO)
-    init, maint = initial(exchange), account.maintenance(CURRENCY)
+    init, maint = required(exchange, initial_margin), account.maintenance(CURRENCY)
     gross = sum(abs(float(notional(x.instrument, x.position.qty, Decimal(1))) * x.price()) for x in exchange.listings.values())
     unrealised = equity - float(cash)
     excess, available = equity - maint, equity - init
@@ -125,13 +115,13 @@ class AccountDesk:
         self._rows = rows
         self._clock = clock
         self._summaries: Subscribed = {}
-        self._updates: dict[Client, int] = {}
-        self._positions: dict[Client, int] = {}
+        self._updates: set[Client] = set()
+        self._positions: set[Client] = set()
 
     def forget(self, client: Client) -> None:
         """Drop the subscriptions of a client that has gone."""
-        self._updates.pop(client, None)
-        self._positions.pop(client, None)
+        self._updates.discard(client)
+        self._positions.discard(client)
         self._summaries = {key: tags for key, tags in self._summaries.items() if key[0] is not client}
 
     def changed(self) -> None:
@@ -145,20 +135,20 @@ class AccountDesk:
 
     def positions(self, client: Client, fields: Fields) -> None:
         """reqPositions."""
-        self._positions[client] = 1
+        self._positions.add(client)
         self._send_positions(client)
         client.send([62, 1])
 
     def cancel_positions(self, client: Client, fields: Fields) -> None:
         """cancelPositions."""
-        self._positions.pop(client, None)
+        self._positions.discard(client)
 
     def updates(self, client: Client, fields: Fields) -> None:
         """reqAccountUpdates: subscribe or not, account."""
         if not fields.truth():
-            self._updates.pop(client, None)
+            self._updates.discard(client)
             return
-        self._updates[client] = 1
+        self._updates.add(client)
         self._send_updates(client)
         client.send([54, 1, ACCOUNT])
 
@@ -202,8 +192,7 @@ class AccountDesk:
         """Send what is held; a contract that was held before and is flat comes with 0 once more."""
         rows = self._rows()
         for i, x in self.exchange.listings.items():
-            traded = any(isinstance(e, OrderFilled) and e.instrument == i for e in self.exchange.account.history)
-            if i in rows and (x.position.qty or traded):
+            if i in rows and self.realised.traded(i):
                 client.send([61, 3, ACCOUNT, *short(rows[i]), x.position.qty, x.position.avg_f * x.unit])
 
     def _send_updates(self, client: Client) -> None:

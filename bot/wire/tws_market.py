@@ -15,24 +15,22 @@ from bot.wire.tws_contracts import Row, details, find, rule_id
 from bot.wire.tws_orders import NO_CONTRACT
 from bot.wire.tws_session import Client
 
-LIVE, FROZEN, DELAYED, DELAYED_FROZEN = 1, 2, 3, 4
+LIVE = 1
+"""Market data type; 2 to 4 are frozen and delayed data, which this server never has."""
 BID_SIZE, BID, ASK, ASK_SIZE, LAST, LAST_SIZE = 0, 1, 2, 3, 4, 5
-DELAYED_OF = {BID: 66, ASK: 67, LAST: 68, BID_SIZE: 69, ASK_SIZE: 70, LAST_SIZE: 71}
-"""Tick types of delayed data."""
 DEPTH_MAX = 3
 """Depth subscriptions a client may have at once (broker's page, read 2026-11); one more is error 309."""
 NOT_SUBSCRIBED = "Requested market data is not subscribed."
 
 
 class Sub(msgspec.Struct, kw_only=True):
-    """One market data subscription. shown: last value sent by tick type. told: the data type last announced, 0 for none."""
+    """One market data subscription. shown: last value sent by tick type."""
 
     client: Client
     req_id: int
     row: Row
     snapshot: bool
     shown: dict[int, float] = {}
-    told: int = 0
 
 
 class DepthSub(msgspec.Struct, kw_only=True):
@@ -46,7 +44,7 @@ class DepthSub(msgspec.Struct, kw_only=True):
 
 
 class MarketDesk:
-    """Subscriptions of all clients. data_type: what the server has to give: live, or delayed while an entitlement is gone."""
+    """Subscriptions of all clients."""
 
     def __init__(self, exchange: Exchange, rows: Callable[[], list[Row]], clock: Callable[[], int]) -> None:
         self._exchange = exchange
@@ -55,18 +53,11 @@ class MarketDesk:
         self._subs: dict[tuple[Client, int], Sub] = {}
         self._depth: dict[tuple[Client, int], DepthSub] = {}
         self._quotes: dict[InstrumentId, Quote] = {}
-        self.data_type = LIVE
-        self.competing = False
 
     def forget(self, client: Client) -> None:
         """Drop the subscriptions of a client that has gone."""
         self._subs = {key: sub for key, sub in self._subs.items() if key[0] is not client}
         self._depth = {key: sub for key, sub in self._depth.items() if key[0] is not client}
-
-    def lose_all(self) -> None:
-        """Forget every subscription: the link came back without them (1101)."""
-        self._subs.clear()
-        self._depth.clear()
 
     # Requests.
 
@@ -90,10 +81,6 @@ class MarketDesk:
                 return
         client.error(-1, 321, f"Error validating request.-'bX' : cause - Market rule {asked} is not known")
 
-    def data_types(self, client: Client, fields: Fields) -> None:
-        """reqMarketDataType: which kind will do when there is no live data."""
-        client.market_type = fields.whole()
-
     def subscribe(self, client: Client, fields: Fields) -> None:
         """reqMktData."""
         req_id = fields.whole()
@@ -108,17 +95,11 @@ class MarketDesk:
         if (client, req_id) in self._subs:
             client.error(req_id, 322, "Error processing request.-'bQ' : cause - Duplicate ticker id")
             return
-        if self.competing:
-            client.error(req_id, 10197, "No market data during competing live session")
-            return
         sub = Sub(client=client, req_id=req_id, row=row, snapshot=snapshot, shown={})
-        if self.data_type >= DELAYED and client.market_type < DELAYED:
-            client.error(req_id, 10168, "Requested market data is not subscribed. Delayed market data is not enabled.")
-            return
         if not snapshot:
             self._subs[client, req_id] = sub
         client.send([81, req_id, row.tick, "", 3])
-        self._announce(sub)
+        client.send([58, 1, req_id, LIVE])
         quote = self._quotes.get(row.instrument)
         if quote is not None:
             self._ticks(sub, quote)
@@ -155,8 +136,6 @@ class MarketDesk:
     def quote(self, quote: Quote) -> None:
         """Pass a top of book on to whoever watches it."""
         self._quotes[quote.instrument] = quote
-        if self.competing:
-            return
         for sub in list(self._subs.values()):
             if sub.row.instrument == quote.instrument:
                 self._ticks(sub, quote)
@@ -169,22 +148,6 @@ class MarketDesk:
         for sub in list(self._subs.values()):
             if sub.row.instrument == fill.instrument:
                 self._tick(sub, LAST, LAST_SIZE, float(fill.price), float(fill.qty), always=True)
-
-    def set_type(self, data_type: int) -> None:
-        """Change what the server has to give; subscribers are told, and warned when it is delayed."""
-        self.data_type = data_type
-        for sub in list(self._subs.values()):
-            if data_type >= DELAYED:
-                sub.client.error(sub.req_id, 10167, "Requested market data is not subscribed. Displaying delayed market data.")
-            sub.shown.clear()
-            self._announce(sub)
-
-    def compete(self, on: bool) -> None:
-        """Let another session of the same user take the market data, or give it back."""
-        self.competing = on
-        if on:
-            for sub in list(self._subs.values()):
-                sub.client.error(sub.req_id, 10197, "No market data during competing live session")
 
     # Inside.
 
@@ -199,11 +162,6 @@ class MarketDesk:
             return None
         return found[0]
 
-    def _announce(self, sub: Sub) -> None:
-        if sub.told != self.data_type:
-            sub.told = self.data_type
-            sub.client.send([58, 1, sub.req_id, self.data_type])
-
     def _ticks(self, sub: Sub, quote: Quote) -> None:
         self._tick(sub, BID, BID_SIZE, quote.bid, quote.bid_size)
         self._tick(sub, ASK, ASK_SIZE, quote.ask, quote.ask_size)
@@ -211,12 +169,11 @@ class MarketDesk:
     def _tick(self, sub: Sub, price_type: int, size_type: int, price: float, size: float, always: bool = False) -> None:
         """Send a price with its size, then the size alone, as TWS does; only what has changed. No price is -1."""
         price = price if price > 0.0 else -1.0
-        named = DELAYED_OF if self.data_type >= DELAYED else {}
         if always or sub.shown.get(price_type) != price:
-            sub.client.send([1, 6, sub.req_id, named.get(price_type, price_type), price, size, 1])
-            sub.client.send([2, 6, sub.req_id, named.get(size_type, size_type), size])
+            sub.client.send([1, 6, sub.req_id, price_type, price, size, 1])
+            sub.client.send([2, 6, sub.req_id, size_type, size])
         elif sub.shown.get(size_type) != size:
-            sub.client.send([2, 6, sub.req_id, named.get(size_type, size_type), size])
+            sub.client.send([2, 6, sub.req_id, size_type, size])
         sub.shown[price_type], sub.shown[size_type] = price, size
 
     def _levels(self, sub: DepthSub) -> None:

@@ -25,11 +25,9 @@ class Owner(Protocol):
 
     clock: Callable[[], int]
 
-    def opened(self, client: Client) -> bool: ...
+    def opened(self, client: Client) -> None: ...
     def admit(self, client: Client, number: int) -> bool: ...
     def lost(self, client: Client) -> None: ...
-    def muted(self) -> bool: ...
-    def pace(self) -> float: ...
     def handlers(self) -> Mapping[int, tuple[int, Handler]]: ...
 
 
@@ -39,23 +37,19 @@ class Client(asyncio.Protocol):
     def __init__(self, owner: Owner) -> None:
         self.number = -1
         self.version = 0
-        self.market_type = 1
         self._owner = owner
         self._frames = Frames()
         self._transport: asyncio.Transport | None = None
         self._recent: deque[int] = deque()
         self._broken = 0
-        self._queue: deque[bytes] = deque()
-        self._free_at = 0.0
 
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, unless the server takes none now."""
+        """Take the connection."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        if not self._owner.opened(self):
-            transport.abort()
+        self._owner.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client."""
@@ -64,8 +58,6 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; nothing a peer sends raises out of here."""
-        if self._owner.muted():
-            return
         try:
             if not self.version:
                 data = self._greet(data)
@@ -79,19 +71,8 @@ class Client(asyncio.Protocol):
 
     def send(self, fields: Iterable[object]) -> None:
         """Send one message."""
-        self.send_bytes(frame(fields))
-
-    def send_bytes(self, data: bytes) -> None:
-        """Send bytes as they are, at the pace of the line."""
-        if self._transport is None or self._owner.muted():
-            return
-        pace = self._owner.pace()
-        if not pace and not self._queue:
-            self._transport.write(data)
-            return
-        self._queue.append(data)
-        if len(self._queue) == 1:
-            self._later()
+        if self._transport is not None:
+            self._transport.write(frame(fields))
 
     def error(self, req_id: int, code: int, told: str) -> None:
         """Send an error or a notice; req_id: request or order it is about, -1 for none."""
@@ -164,21 +145,6 @@ class Client(asyncio.Protocol):
         if self._broken > TOO_OFTEN:
             self.cut()
         return False
-
-    def _later(self) -> None:
-        """Write the oldest waiting bytes once the line has had time for them."""
-        pace = self._owner.pace()
-        wait = len(self._queue[0]) / pace if pace else 0.0
-        asyncio.get_running_loop().call_later(wait, self._write_next)
-
-    def _write_next(self) -> None:
-        if self._transport is None:
-            self._queue.clear()
-            return
-        if self._queue:
-            self._transport.write(self._queue.popleft())
-        if self._queue:
-            self._later()
 
 
 Handler = Callable[[Client, Fields], None]
