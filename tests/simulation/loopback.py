@@ -171,3 +171,11 @@ class World:
         for e in self.journal:
             apply(ob, self.terms, e)
         return ob
+
+
+def hedged() -> World:
+    """Return a desk that holds 20 lots against 2 coins: about 140,000 USD of each leg."""
+    world = World()
+    world.wish.target = Decimal(20)
+    world.run(30)
+    return world

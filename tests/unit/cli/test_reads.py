@@ -32,7 +32,7 @@ from bot.model.errors import BotError, DataError
 from bot.model.notation import instant_ns
 from bot.model.order import OrderSpec, Outcome, Purpose, Side, TimeInForce
 from risk.limits import Limits
-from tests.simulation.loopback import World
+from tests.simulation.loopback import World, hedged
 
 SCHEMAS = Path(__file__).parents[3] / "bot/schemas"
 S = 1_000_000_000
@@ -41,10 +41,7 @@ S = 1_000_000_000
 @pytest.fixture
 def world() -> World:
     """A desk that holds a hedged pair."""
-    world = World()
-    world.wish.target = Decimal(20)
-    world.run(30)
-    return world
+    return hedged()
 
 
 def unborn() -> Engine:

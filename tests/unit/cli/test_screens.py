@@ -25,7 +25,7 @@ from bot.model import event as ev
 from bot.model.event import KillLevel, Severity
 from bot.model.order import Outcome, Side
 from risk.limits import Limits
-from tests.simulation.loopback import World
+from tests.simulation.loopback import World, hedged
 
 S = 1_000_000_000
 
@@ -33,10 +33,7 @@ S = 1_000_000_000
 @pytest.fixture
 def world() -> World:
     """A desk that holds a hedged pair."""
-    world = World()
-    world.wish.target = Decimal(20)
-    world.run(30)
-    return world
+    return hedged()
 
 
 def unborn() -> Engine:

@@ -17,7 +17,7 @@ from risk import margin
 from risk.limits import Limits
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "simulation"))
-from loopback import S, World
+from loopback import S, World, hedged
 
 LISTED = 0.30
 
@@ -25,10 +25,7 @@ LISTED = 0.30
 @pytest.fixture
 def world() -> World:
     """A desk that holds 20 lots against 2 coins: about 140,000 USD of each leg."""
-    world = World()
-    world.wish.target = Decimal(20)
-    world.run(30)
-    return world
+    return hedged()
 
 
 def snapshot(world: World, rates: float | None, venue: str = "cme", **changed: object) -> ev.VenueSnapshot:
