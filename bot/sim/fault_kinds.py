@@ -46,6 +46,35 @@ class FaultKind(StrEnum):
     DEPEG = "depeg"
     FUNDING_SPIKE = "funding_spike"
     FUNDING_MISSING = "funding_missing"
+    # What only a wire can suffer: bytes, connections and sessions (WIRE below).
+    DROP = "drop"
+    MUTE = "mute"
+    HALF_OPEN = "half_open"
+    BANDWIDTH = "bandwidth"
+    RESTART = "restart"
+    BAD_LENGTH = "bad_length"
+    BAD_FRAME = "bad_frame"
+    CONNECTIVITY = "connectivity"
+    FARM_BLIP = "farm_blip"
+    DATA_TYPE = "data_type"
+    COMPETING_SESSION = "competing_session"
+    CANCEL_REFUSED = "cancel_refused"
+    FILL_AFTER_CANCEL = "fill_after_cancel"
+    LOST_REPLY = "lost_reply"
+    LATE_REPLY = "late_reply"
+    RESET = "reset"
+    HTML_5XX = "html_5xx"
+    UNKNOWN_503 = "unknown_503"
+    GARBAGE_200 = "garbage_200"
+    EMPTY_200 = "empty_200"
+    RATE_BAN = "rate_ban"
+    CLOCK_SKEW = "clock_skew"
+    DEPTH_GAP = "depth_gap"
+    WS_ABORT = "ws_abort"
+    WS_SILENT = "ws_silent"
+    LISTEN_KEY_EXPIRED = "listen_key_expired"
+    KEY_REVOKED = "key_revoked"
+    WITHDRAW_ENABLED = "withdraw_enabled"
 
 
 K = FaultKind
@@ -85,6 +114,34 @@ ROWS: dict[FaultKind, tuple[str, ...]] = {
     K.DEPEG: ("F100",),
     K.FUNDING_SPIKE: ("F101",),
     K.FUNDING_MISSING: ("F14",),
+    K.DROP: ("F19", "F25"),
+    K.MUTE: ("F22",),
+    K.HALF_OPEN: ("F19",),
+    K.BANDWIDTH: ("F97",),
+    K.RESTART: ("F21",),
+    K.BAD_LENGTH: ("F17",),
+    K.BAD_FRAME: ("F17",),
+    K.CONNECTIVITY: ("F4", "F26"),
+    K.FARM_BLIP: ("F3",),
+    K.DATA_TYPE: ("F5",),
+    K.COMPETING_SESSION: ("F5", "F24"),
+    K.CANCEL_REFUSED: ("F42",),
+    K.FILL_AFTER_CANCEL: ("F41", "F42"),
+    K.LOST_REPLY: ("F33",),
+    K.LATE_REPLY: ("F41",),
+    K.RESET: ("F19", "F33", "F34"),
+    K.HTML_5XX: ("F19", "F31"),
+    K.UNKNOWN_503: ("F31",),
+    K.GARBAGE_200: ("F17",),
+    K.EMPTY_200: ("F17",),
+    K.RATE_BAN: ("F20",),
+    K.CLOCK_SKEW: ("F80",),
+    K.DEPTH_GAP: ("F6",),
+    K.WS_ABORT: ("F19",),
+    K.WS_SILENT: ("F1",),
+    K.LISTEN_KEY_EXPIRED: ("F29",),
+    K.KEY_REVOKED: ("F30",),
+    K.WITHDRAW_ENABLED: ("F30",),
 }
 """Rows of the fault catalogue that a hit of each kind covers."""
 
@@ -105,6 +162,20 @@ LENGTH_S: dict[FaultKind, tuple[float, float, float]] = {
     K.DEPEG: (1_200.0, 600.0, 7_200.0),
     K.FUNDING_SPIKE: (3_600.0, 1_800.0, 28_800.0),
     K.FUNDING_MISSING: (1_800.0, 900.0, 7_200.0),
+    K.DROP: (10.0, 1.0, 60.0),
+    K.MUTE: (30.0, 5.0, 120.0),
+    K.HALF_OPEN: (30.0, 5.0, 120.0),
+    K.BANDWIDTH: (30.0, 5.0, 120.0),
+    K.RESTART: (60.0, 20.0, 300.0),
+    K.CONNECTIVITY: (15.0, 2.0, 60.0),
+    K.FARM_BLIP: (5.0, 1.0, 30.0),
+    K.DATA_TYPE: (30.0, 5.0, 120.0),
+    K.COMPETING_SESSION: (30.0, 5.0, 120.0),
+    K.RATE_BAN: (10.0, 2.0, 60.0),
+    K.CLOCK_SKEW: (30.0, 5.0, 120.0),
+    K.WS_SILENT: (30.0, 5.0, 120.0),
+    K.KEY_REVOKED: (30.0, 5.0, 120.0),
+    K.WITHDRAW_ENABLED: (60.0, 30.0, 120.0),
 }
 """Kinds with a length, in seconds: when none is given, and the shortest and longest that a random mix draws.
 
@@ -125,6 +196,19 @@ FEED = frozenset({
 """Kinds that a quote has to be checked for."""
 OFFSHORE = frozenset({K.ADL, K.BLOW_OUT, K.MARK_SPLIT, K.DEPEG, K.FUNDING_SPIKE, K.FUNDING_MISSING})
 """Kinds that only a venue of perpetuals knows. A depeg is named at the venue whose contracts settle in the stablecoin."""
+BROKER_WIRE = frozenset({
+    K.BAD_LENGTH, K.BAD_FRAME, K.CONNECTIVITY, K.FARM_BLIP, K.DATA_TYPE, K.COMPETING_SESSION, K.CANCEL_REFUSED, K.FILL_AFTER_CANCEL, K.RESTART,
+})  # fmt: skip
+"""Kinds of the broker's socket alone."""
+OFFSHORE_WIRE = frozenset({
+    K.LOST_REPLY, K.LATE_REPLY, K.RESET, K.HTML_5XX, K.UNKNOWN_503, K.GARBAGE_200, K.EMPTY_200, K.RATE_BAN, K.CLOCK_SKEW, K.DEPTH_GAP, K.WS_ABORT,
+    K.WS_SILENT, K.LISTEN_KEY_EXPIRED, K.KEY_REVOKED, K.WITHDRAW_ENABLED,
+})  # fmt: skip
+"""Kinds of an exchange's HTTP and WebSockets alone."""
+WIRE = BROKER_WIRE | OFFSHORE_WIRE | {K.DROP, K.MUTE, K.HALF_OPEN, K.BANDWIDTH}
+"""Kinds that need a server behind a socket: in-process venues have no wire to suffer them."""
+IN_PROCESS = tuple(k for k in FaultKind if k not in WIRE)
+"""The others, in their order."""
 
 ARGS: dict[FaultKind, dict[str, float]] = {
     K.LATE_FILL: {"delay_s": 8.0},
@@ -144,25 +228,35 @@ ARGS: dict[FaultKind, dict[str, float]] = {
     K.MARK_SPLIT: {"bp": 150.0},
     K.DEPEG: {"bp": 300.0},
     K.FUNDING_SPIKE: {"sign": -1.0},
+    K.BANDWIDTH: {"per_s": 2_000.0},
+    K.CONNECTIVITY: {"code": 1_102.0},
+    K.FILL_AFTER_CANCEL: {"delay_s": 0.5},
+    K.LATE_REPLY: {"delay_s": 8.0},
+    K.RESET: {"after": 1.0},
+    K.CLOCK_SKEW: {"ms": 5_000.0},
 }
 """Arguments each kind takes, with their defaults.
 
-delay_s, down_s, up_s: seconds. share: 0..1 of what is hit. copies: how often one quote comes. per_s: messages a second.
-coins: > 0 bought, < 0 sold, and given back when the fault ends. sign: +1 locked at the upper limit or longs pay, -1 at the
-lower or shorts pay. multiple: of the margin rates. bp: of the price, > 0 up; of a depeg > 0 below par.
+delay_s, down_s, up_s: seconds. share: 0..1 of what is hit. copies: how often one quote comes. per_s: messages, on a thin
+wire bytes, a second. coins: > 0 bought, < 0 sold, and given back when the fault ends. sign: +1 locked at the upper limit or
+longs pay, -1 at the lower or shorts pay. multiple: of the margin rates. bp: of the price, > 0 up; of a depeg > 0 below par.
+code: notice that ends the loss of connectivity, 1101 (subscriptions lost) or 1102 (kept). after: 1 for a connection reset
+after the request was carried out, 0 before. ms: the venue's clock ahead of ours.
 """
 
 RANGES: dict[str, tuple[float, float]] = {
-    "share": (0.0, 1.0), "sign": (-1.0, 1.0), "bp": (-5_000.0, 5_000.0), "coins": (-1_000.0, 1_000.0), "multiple": (1.0, 10.0),
-    "copies": (1.0, 10_000.0),
+    "share": (0.0, 1.0), "bp": (-5_000.0, 5_000.0), "coins": (-1_000.0, 1_000.0), "multiple": (1.0, 10.0),
+    "copies": (1.0, 10_000.0), "per_s": (0.001, 1e9),
 }  # fmt: skip
 """Inclusive bounds of arguments; any other is > 0 and at most a day."""
+CHOICES = {"sign": (-1.0, 1.0), "code": (1_101.0, 1_102.0), "after": (0.0, 1.0)}
+"""Arguments with a few values."""
 
 
 def in_range(name: str, value: float) -> bool:
-    """Return whether an argument may have this value; what has a sign may not be zero."""
-    if name == "sign":
-        return value in (-1.0, 1.0)
+    """Return whether an argument may have this value; bounds that span zero exclude it."""
+    if name in CHOICES:
+        return value in CHOICES[name]
     if name not in RANGES:
         return 0.0 < value <= 86_400.0
     low, high = RANGES[name]

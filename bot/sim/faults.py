@@ -20,7 +20,7 @@ from bot.model.errors import ConfigError
 from bot.model.event import NEVER
 from bot.model.ids import VenueId
 from bot.model.notation import SECOND_NS, duration_ns
-from bot.sim.fault_kinds import ARGS, BREAKS, FEED, INSTANT, LASTING, LENGTH_S, OFFSHORE, ROWS, TIMED, FaultKind, in_range
+from bot.sim.fault_kinds import ARGS, BREAKS, FEED, IN_PROCESS, INSTANT, LASTING, LENGTH_S, OFFSHORE, ROWS, TIMED, WIRE, FaultKind, in_range
 
 __all__ = ["ARGS", "FEED", "INSTANT", "LASTING", "OFFSHORE", "ROWS", "Fault", "FaultKind", "FaultPlan", "decode_faults", "random_mix"]
 
@@ -166,12 +166,18 @@ def _turns(f: Fault, now_ns: int) -> list[tuple[int, bool, Fault]]:
 _KEYS = ("at", "venue", "fault", "count", "for", "args")
 
 
-def decode_faults(lines: Iterable[str], start_ns: int, venues: Sequence[VenueId] = ()) -> list[Fault]:
+def decode_faults(lines: Iterable[str], start_ns: int, venues: Sequence[VenueId] = (), wire: bool = False) -> list[Fault]:
     """Return the faults of a JSON lines file; `at` counts from `start_ns`. Empty lines are skipped.
 
-    venues: the known ones, none for any. Raises ConfigError naming line and key.
+    venues: the known ones, none for any. wire: whether the venues sit behind a socket, without which WIRE kinds mean
+    nothing. Raises ConfigError naming line and key.
     """
-    return [_decode(line, f"faults line {n}", start_ns, venues) for n, line in enumerate(lines, 1) if line.strip()]
+    found = [(f"faults line {n}", line) for n, line in enumerate(lines, 1) if line.strip()]
+    faults = [_decode(line, where, start_ns, venues) for where, line in found]
+    for (where, _), fault in zip(found, faults, strict=True):
+        if fault.kind in WIRE and not wire:
+            raise ConfigError(f"{where}: fault: {fault.kind} needs a venue behind a socket: paper --venues wire, or wire --faults")
+    return faults
 
 
 def _decode(line: str, where: str, start_ns: int, venues: Sequence[VenueId]) -> Fault:
@@ -237,7 +243,7 @@ def random_mix(rng: Random, start_ns: int, days: int, venues: Sequence[VenueId],
     """
     day_ns = 86_400 * SECOND_NS
     abroad = venues[1:] if offshore is None else offshore
-    kinds = [k for k in FaultKind if abroad or k not in OFFSHORE]
+    kinds = [k for k in IN_PROCESS if abroad or k not in OFFSHORE]
     out: list[Fault] = []
     for day in range(days):
         mood = rng.random()

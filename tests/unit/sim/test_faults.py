@@ -10,7 +10,7 @@ import pytest
 
 from bot.model.errors import ConfigError
 from bot.model.event import NEVER
-from bot.sim.fault_kinds import LENGTH_S
+from bot.sim.fault_kinds import IN_PROCESS, LENGTH_S, WIRE
 from bot.sim.faults import ARGS, FEED, INSTANT, LASTING, OFFSHORE, ROWS, Fault, FaultKind, FaultPlan, decode_faults, random_mix
 
 S = 1_000_000_000
@@ -63,6 +63,18 @@ def test_every_kind_has_a_row_and_a_way_to_strike() -> None:
     assert LASTING | INSTANT <= set(FaultKind) and FEED <= set(FaultKind) and not LASTING & INSTANT
 
 
+def test_a_wire_has_faults_of_its_own() -> None:
+    """In one process they are refused by line; behind a socket they are taken, and their few values are checked."""
+    assert WIRE | set(IN_PROCESS) == set(FaultKind) and not WIRE & set(IN_PROCESS)
+    line = '{"at":"PT1M","venue":"cme","fault":"connectivity","args":{"code":%s}}'
+    with pytest.raises(ConfigError, match="line 1.*connectivity needs a venue behind a socket"):
+        decode_faults([line % 1101], 0)
+    (fault,) = decode_faults([line % 1101], 0, wire=True)
+    assert fault.kind is K.CONNECTIVITY and fault.arg("code") == 1101.0 and fault.for_ns == 0
+    with pytest.raises(ConfigError, match="args.code"):
+        decode_faults([line % 1100], 0, wire=True)
+
+
 def test_a_plan_waits_counts_and_forgets() -> None:
     """Nothing before its time, `count` hits after, then nothing; other venues' faults are not in it."""
     plan = FaultPlan("perp", [Fault(at_ns=10, venue="perp", kind=K.REJECT, count=2), Fault(at_ns=0, venue="cme", kind=K.REJECT)])
@@ -90,7 +102,7 @@ def test_a_swarm_is_the_same_for_a_seed_and_different_between_days() -> None:
     mixes = [random_mix(Random(seed), 0, 1, ("cme", "perp")) for seed in range(300)]
     assert mixes == [random_mix(Random(seed), 0, 1, ("cme", "perp")) for seed in range(300)]
     quiet, kinds = sum(not m for m in mixes), {f.kind for m in mixes for f in m}
-    assert 10 <= quiet <= 60 and kinds == set(FaultKind)
+    assert 10 <= quiet <= 60 and kinds == set(IN_PROCESS)
     assert all(0 <= f.at_ns < 0.75 * day for m in mixes for f in m)
     long = random_mix(Random(5), 0, 20, ("cme", "perp"))
     assert [f.at_ns for f in long] == sorted(f.at_ns for f in long) and long[-1].at_ns > 15 * day
