@@ -85,7 +85,10 @@ _OPENINGS_STOP = ev.LEVEL_RANK[ev.KillLevel.PAUSE]
 
 
 class Runtime:
-    """Owns the order of events. `seq` is the number of the last one; `latch` is checked on the last line before a venue."""
+    """Owns the order of events. `seq` is the number of the last one; `latch` is checked on the last line before a venue.
+
+    wake: called for every event handed in, to rouse a shell that sleeps until there is one.
+    """
 
     def __init__(
         self, engine: Engine, journal: Journal, tape: Tape | None, venues: Mapping[VenueId, Venue], *, seq: int = 0,
@@ -98,6 +101,7 @@ class Runtime:
         self.seq = seq
         self.latch = engine.ob.kill_level
         self.dispatched = 0
+        self.wake: Callable[[], None] | None = None
         self._uncheckpointed = 0
         self._observer = observer
         self._inbox: deque[ev.Event] = deque()
@@ -111,6 +115,8 @@ class Runtime:
     def emit(self, event: ev.Event) -> None:
         """Hand in an event from outside; it gets its number when the loop takes it."""
         self._inbox.append(event)
+        if self.wake is not None:
+            self.wake()
 
     def start(self, first: ev.RunStarted) -> None:
         """Begin or recover a run: fold its first event, then connect every venue."""
@@ -177,6 +183,21 @@ class Runtime:
         inbox = self._inbox
         while inbox:
             self._take(inbox.popleft())
+
+    def beat(self, now_ns: int) -> None:
+        """Let a desk on the wall clock live up to now: take what came in, let simulated venues act, then the timer if it is due."""
+        self.pump()
+        for venue in self._simulated:
+            if venue.due_ns <= now_ns:
+                venue.advance(now_ns)
+                self.pump()
+        if min(self.engine.due_ns, self.engine.look_ns) <= now_ns:
+            self._timer(now_ns)
+
+    @property
+    def due_ns(self) -> int:
+        """Return when `beat` has something to do without a new event; UTC ns, NEVER if nothing is due."""
+        return min(self.engine.due_ns, self.engine.look_ns, *(venue.due_ns for venue in self._simulated))
 
     def _observe(self, event: Any) -> None:
         """Pass any market observation but a quote, or a quote the desk is not shown."""

@@ -19,7 +19,7 @@ from bot.clock import now_ns
 from bot.config import Settings, load
 from bot.desk.read import age_s
 from bot.desk.runs import RunFolder, latest_run
-from bot.desk.shell import Shell
+from bot.desk.shell import DeskShell
 from bot.desk.snapshot import Snapshot
 from bot.desk.triggers import Triggers
 from bot.engine.flatten import Residual, named
@@ -57,7 +57,7 @@ class KillReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def handlers(
-    shell: Shell, snapshot: Callable[[], Snapshot]
+    shell: DeskShell, snapshot: Callable[[], Snapshot]
 ) -> dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]:
     """Return what a running desk answers on its control socket (bot.kill.control.ControlServer)."""
     engine = shell.runtime.engine
