@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bot import cli_desk, cli_simulate, cli_studies
+from bot import cli_desk, cli_live, cli_simulate, cli_studies
 from bot.cli_options import FILE, SCENARIO_HELP, Instant, Script, Span, Speed, as_json, configured, data_dir, emit
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ def config() -> None:
 
 
 @config.command()
-@click.option("--profile", type=click.Choice(["paper", "backtest", "backtest-daily", "bench", "simulate"]), default="paper", show_default=True)
+@click.option("--profile", type=click.Choice(["paper", "backtest", "backtest-daily", "bench", "simulate", "wire", "live"]), default="paper", show_default=True)
 @configured
 @as_json
 def show(profile: str, files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool) -> int:
@@ -278,6 +278,7 @@ def check(files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool) -> int
 
 
 cli_desk.register(cli)
+cli_live.register(cli)
 cli_studies.register(cli)
 cli_simulate.register(cli)
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-SCENARIOS = ("story", "calm", "widen", "leg-fail", "exchange-down", "gap")
+SCENARIOS = ("story", "calm", "widen", "leg-fail", "exchange-down", "gap", "wire")
 SCENARIO_HELP = f"Market to trade in: {', '.join(SCENARIOS)}, or a scenario file. Default: story, stressed and watchable; calm seldom trades."
 DATA_DIR_VARIABLE, DATA_DIR_DEFAULT = "BOT_DATA_DIR", "desk-data"
 

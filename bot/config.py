@@ -30,7 +30,7 @@ from risk import limits as risk_limits
 from risk.limits import Limits
 from strategies.convergence_params import ConvergenceParams
 
-PROFILES = ("paper", "backtest", "backtest-daily", "bench", "simulate")
+PROFILES = ("paper", "backtest", "backtest-daily", "bench", "simulate", "wire", "live")
 SPEED_WATCHED = 60.0
 """Market seconds per second of a run someone watches (speed = "auto")."""
 _WRITTEN_OUT = ("limits",)
@@ -79,8 +79,34 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     broker_phone: str
 
 
+class Broker(msgspec.Struct, frozen=True, kw_only=True):
+    """Where TWS or the Gateway listens, and the account that must answer there. Ports and account prefix say paper or live (bot.desk.fence)."""
+
+    host: str = "127.0.0.1"
+    port: int = 4002
+    client_id: int = 17
+    account: str = ""
+
+
+class Offshore(msgspec.Struct, frozen=True, kw_only=True):
+    """The exchange of the hedge. exchange: its ccxt id. Fingerprints name the keys that may be used on testnet and live
+    (`doctor` prints that of the key it finds); the keys themselves are never settings (bot.desk.secrets)."""
+
+    exchange: str = "binanceusdm"
+    testnet_fingerprint: str = ""
+    live_fingerprint: str = ""
+
+
+class Reference(msgspec.Struct, frozen=True, kw_only=True):
+    """The public market that prices the stablecoin in USD (bot.venues.price)."""
+
+    url: str = "https://api.kraken.com"
+    pair: str = "USDTUSD"
+    every_s: float = 20.0
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a composition root needs, checked. cash: opening money by venue and currency.
+    """Everything a composition root needs, checked. broker, offshore, reference: where a desk on live venues connects. cash: opening money by venue and currency.
 
     scenario: content of what market.scenario names. latency, messages: how long a simulated venue's messages are under
     way, and how many of them it takes.
@@ -99,6 +125,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     perps: dict[str, PerpProduct]
     stables: dict[str, StableProduct]
     messages: dict[VenueId, Budget] = {}
+    broker: Broker = Broker()
+    offshore: Offshore = Offshore()
+    reference: Reference = Reference()
 
     @property
     def catalogue(self) -> Catalogue:
@@ -251,6 +280,9 @@ def _faults(s: Settings) -> Iterator[tuple[str, str]]:
             yield f"cash.{venue}.{currency}", _over_zero(amount)
     for name, value in zip(s.costs.__struct_fields__, msgspec.structs.astuple(s.costs), strict=True):
         yield f"costs.{name}", "" if value >= 0 else f"{value} must be >= 0"
+    yield "broker.port", "" if 0 < s.broker.port < 65_536 else f"{s.broker.port} is not a port"
+    yield "broker.client_id", "" if s.broker.client_id >= 0 else f"{s.broker.client_id} must be >= 0"
+    yield "reference.every_s", _over_zero(s.reference.every_s)
     yield "costs.depth_share", "" if 0 < s.costs.depth_share <= 1 else f"{s.costs.depth_share} must be in (0, 1]"
 
 

@@ -18,7 +18,7 @@ from bot.model.errors import ConfigError
 from bot.model.instrument import Instrument
 from bot.sim.scenarios import Scenario, scripted
 
-NAMES = ("story", "calm", "widen", "leg-fail", "exchange-down", "gap")
+NAMES = ("story", "calm", "widen", "leg-fail", "exchange-down", "gap", "wire")
 """Shipped with the desk, the default first."""
 FOLDER = "scenarios"
 SUFFIX = ".toml"

@@ -1,0 +1,128 @@
+"""Composition root of the wire: one seeded market at the pace of the wall clock, behind the servers that real client libraries speak to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import msgspec
+
+from bot.clock import Steady, now_ns
+from bot.composition import desk, exchange, reference_price, seeded_market
+from bot.config import Settings
+from bot.model import event as ev
+from bot.model.ids import VenueId
+from bot.model.notation import iso
+from bot.sim.budget import UNLIMITED
+from bot.sim.faults import FaultPlan, decode_faults
+from bot.venues.sim import SimVenue
+from bot.wire import reference, tws
+from bot.wire.tws_account import ACCOUNT
+from bot.wire.world import World
+
+HOST = "127.0.0.1"
+KEY, SECRET = "wire-key", "wire-secret"
+"""What the simulated exchange signs with unless told otherwise: of this market alone, and printed in the ready line."""
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the servers listen. account: the broker's; key, secret: what the exchange signs with, good for this simulator alone.
+
+    market_now: the market's time when the line was made. offset_ns: market time minus UTC.
+    """
+
+    event: str = "ready"
+    pid: int
+    seed: int
+    tws_port: int
+    perp_port: int
+    reference_port: int
+    account: str
+    key: str
+    secret: str
+    market_now: str
+    offset_ns: int
+
+
+class Wire:
+    """A world and its servers. settings: whose seed, scenario, cash and latencies; faults: lines of a faults file.
+
+    Raises ConfigError for settings or faults that cannot be used.
+    """
+
+    def __init__(self, settings: Settings, faults: Sequence[str] = ()) -> None:
+        self.settings = settings
+        self.desk = built = desk(settings)
+        start = settings.market.start_ns
+        self.lead, self.hedge = built.terms[built.pair.lead].venue, built.terms[built.pair.hedge].venue
+        market = seeded_market(built)
+        scripted = [*market.faults(), *decode_faults(faults, start, built.venues, wire=True)]
+        history = list(market.history())
+        last = {(type(e), e.instrument): e for e in history if not isinstance(e, ev.Timer | ev.VenueSnapshot)}
+        self.sites: dict[VenueId, SimVenue] = {}
+        for name in built.venues:
+            site = SimVenue(
+                exchange(built, name, start), delays=settings.latency[name], plan=FaultPlan(name, scripted, start), now_ns=start,
+                budget=settings.messages.get(name, UNLIMITED), seed=settings.market.seed,
+            )  # fmt: skip
+            for event in last.values():
+                site.prime(event)
+            self.sites[name] = site
+        shows = {name: venue.observe for name, venue in reference_price(built, scripted, start).items()}
+        stable = built.pair.stable or ""
+        seen: Callable[[object], object] = shows[built.terms[stable].venue] if stable else (lambda event: event)
+        self.prices = reference.Prices(stable, history, seen)
+        self.clock = Steady()
+        self.pacing: asyncio.Task[None]
+        self.world = World(self.sites, self.prices.tap(market.events()), self.clock, history)
+
+    @asynccontextmanager
+    async def served(self, tws_port: int, perp_port: int, key: str, secret: str) -> AsyncIterator[Ready]:
+        """Serve for the length of a block; a port of 0 is the system's choice. The market starts with the block."""
+        self.clock.offset_ns = self.settings.market.start_ns - now_ns()
+        async with AsyncExitStack() as stack:
+            broker = tws.Server(self.world, self.lead)
+            price = reference.Server(self.prices, self.clock)
+            for server, port in ((broker, tws_port), (price, 0)):
+                await server.open(HOST, port)
+                stack.push_async_callback(server.close)
+            self.world.start()
+            self.pacing = asyncio.get_running_loop().create_task(self.world.run())
+            try:
+                yield Ready(
+                    pid=os.getpid(), seed=self.settings.market.seed, tws_port=broker.port, perp_port=0, reference_port=price.port,
+                    account=ACCOUNT, key=key, secret=secret, market_now=iso(self.clock()), offset_ns=self.clock.offset_ns,
+                )  # fmt: skip
+            finally:
+                self.pacing.cancel()
+
+
+async def serve(
+    settings: Settings, faults: Sequence[str], *, tws_port: int, perp_port: int, key: str, secret: str, ready: Callable[[Ready], None], attached: bool
+) -> int:  # fmt: skip
+    """Serve until SIGINT or SIGTERM and return its exit code. ready: is told when the servers listen.
+
+    attached: end, with 0, when standard input closes too: whoever started this has gone. Whatever breaks the market breaks out here.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+
+    def end(code: int) -> None:
+        if not ended.done():
+            ended.set_result(code)
+
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        loop.add_signal_handler(number, end, code)
+    if attached:
+        loop.add_reader(sys.stdin.fileno(), lambda: end(0) if not os.read(sys.stdin.fileno(), 4096) else None)
+    wire = Wire(settings, faults)
+    async with wire.served(tws_port, perp_port, key, secret) as said:
+        ready(said)
+        await asyncio.wait({ended, wire.pacing}, return_when=asyncio.FIRST_COMPLETED)
+        if wire.pacing.done():
+            wire.pacing.result()
+    return ended.result()
