@@ -7,7 +7,7 @@ be lost or deleted, and a disk that refuses it costs lines, counted in `lost`, n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,10 @@ class RunLog:
 
     def marked(self, now_ns: int) -> None:
         """Nothing to write."""
+
+    def said(self, ts: int, name: str, keys: Mapping[str, Any]) -> None:
+        """Write what an adapter has to say beside its events. ts: market time, UTC ns."""
+        self._emit(ts, name, dict(keys))
 
     def broken(self, ts: int, violations: Iterable[str]) -> None:
         """Write each invariant that did not hold: the result counts them, this says which. ts: market time, UTC ns."""

@@ -22,12 +22,16 @@ _NAME = re.compile(r"([a-z]+)-(\d{5})")
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run was started with: enough to recover or replay it. settings: JSON of config.Settings; faults: lines of a faults file."""
+    """What a run was started with: enough to recover or replay it. settings: JSON of config.Settings; faults: lines of a faults file.
+
+    venues: what it traded on, "" for in-process venues, else "wire", "live-data" or "live".
+    """
 
     mode: str
     seed: int
     settings: msgspec.Raw
     faults: tuple[str, ...] = ()
+    venues: str = ""
 
 
 class RunFolder:
@@ -43,6 +47,10 @@ class RunFolder:
     def venue_log(self, venue: str) -> Path:
         """Return where the in-process venue keeps its own record."""
         return self.path / f"venue-{venue}.log"
+
+    def warm(self, at_ns: int) -> Path:
+        """Return where the history is kept that a start at `at_ns` was warmed with, for venues whose history is not a seed's."""
+        return self.path / f"warm-{at_ns}.bin"
 
     def read_record(self) -> RunRecord:
         """Return what the run was started with. Raises ConfigError naming the file if it cannot be read."""

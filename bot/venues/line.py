@@ -119,7 +119,7 @@ class Line:
                 self._emit(event)
             elif isinstance(event, SHOWS):
                 self._shown[type(event), event.instrument] = event
-            elif isinstance(event, BOOKINGS):
+            elif isinstance(event, (*BOOKINGS, ev.Alert)):
                 self._facts.append(event)
         for done, future in self._waiting:
             if done() and not future.done():

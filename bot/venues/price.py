@@ -23,13 +23,12 @@ TIMEOUT_S = 10.0
 INTERVAL_MIN = 15
 """Minutes of a bar of the history: 720 rows reach back a week."""
 S = 1_000_000_000
-Log = Callable[[str, Mapping[str, Any]], None]
 
 
 class PublicPrice:
     """bot.model.ports.Venue of one reference price. url: base of the API; pair: its name there; every_s: between two looks."""
 
-    def __init__(self, terms: Instrument, url: str, pair: str, every_s: float, *, clock: Callable[[], int], log: Log) -> None:
+    def __init__(self, terms: Instrument, url: str, pair: str, every_s: float, *, clock: Callable[[], int], log: Callable[..., None]) -> None:
         self.failures = 0
         self._terms = terms
         self._url = url.rstrip("/")
@@ -89,7 +88,7 @@ class PublicPrice:
                     self._emit(quote)
             except (VenueError, TypeError, ValueError, KeyError, IndexError) as error:
                 self.failures += 1
-                self._log("price.failed", {"venue": self.venue, "error": str(error) or type(error).__name__, "failures": self.failures})
+                self._log("price.failed", venue=self.venue, error=str(error) or type(error).__name__, failures=self.failures)
             await asyncio.sleep(self._every_s)
 
     async def _get(self, what: str, query: Mapping[str, str]) -> Any:

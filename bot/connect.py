@@ -1,0 +1,76 @@
+"""Adapters from settings: who is connected to whom, under which clock, and what history they give together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from bot.composition import Desk
+from bot.desk.fence import Stage
+from bot.desk.secrets import Credentials
+from bot.model import event as ev
+from bot.model.errors import VenueError
+from bot.model.ids import VenueId
+from bot.model.ports import SimulatedVenue
+from bot.venues.line import Adapter
+from bot.venues.price import PublicPrice
+
+PRICE_HISTORY_NS = 3_600_000_000_000
+"""How much earlier the stablecoin's history begins: its bars are longer than the legs'."""
+
+
+class Adapters(msgspec.Struct, frozen=True, kw_only=True):
+    """What a desk is connected to. venues: of the legs, the lead's first. prices: what is only looked at.
+
+    inside: in-process venues that take the orders instead (paper on live data), by venue.
+    """
+
+    venues: Mapping[VenueId, Adapter]
+    prices: Mapping[VenueId, PublicPrice] = {}
+    inside: Mapping[VenueId, SimulatedVenue] = {}
+
+    async def history(self, built: Desk, from_ns: int, to_ns: int) -> list[Any]:
+        """Return quotes of both legs, marks of the hedge and the stablecoin's price in [from_ns, to_ns), in order of time.
+
+        Without marks in the hedge's history the index of a minute is taken to be the perp's own middle: it only scales a
+        premium to bp, so the excess is wrong by no more than itself times the premium. Raises VenueError for a leg without history.
+        """
+        asked = []
+        for instrument in (built.pair.lead, built.pair.hedge, built.pair.stable):
+            if instrument is None:
+                continue
+            venue = built.terms[instrument].venue
+            early = PRICE_HISTORY_NS if instrument == built.pair.stable else 0
+            source: Adapter = self.venues[venue] if venue in self.venues else self.prices[venue]
+            asked.append(source.history(instrument, from_ns - early, to_ns))
+        found = await asyncio.gather(*asked)
+        for instrument, rows in zip((built.pair.lead, built.pair.hedge), found, strict=False):
+            if not rows:
+                raise VenueError(f"{built.terms[instrument].venue}: no history of {instrument}")
+        hedge = found[1]
+        if not any(type(e) is ev.MarkPrice for e in hedge):
+            marks = [ev.MarkPrice(q.ts, q.instrument, 0.5 * (q.bid + q.ask), 0.5 * (q.bid + q.ask)) for q in hedge]
+            found = [found[0], [e for pair in zip(marks, hedge, strict=True) for e in pair], *found[2:]]
+        return sorted((e for rows in found for e in rows), key=lambda e: e.ts)
+
+
+class Where(msgspec.Struct, frozen=True, kw_only=True):
+    """Addresses and credentials of one stage. base_url: of a loopback exchange, "" for the real one. price_url: of the reference price."""
+
+    stage: Stage
+    host: str
+    port: int
+    client_id: int
+    account: str
+    exchange: str
+    base_url: str = ""
+    price_url: str
+    credentials: Credentials
+
+
+def adapters(built: Desk, where: Where, clock: Callable[[], int], log: Callable[..., None]) -> Adapters:
+    """Return the adapters of a desk, not yet started. The libraries are imported when they connect, not here."""
+    raise NotImplementedError
