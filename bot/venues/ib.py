@@ -47,7 +47,7 @@ class IbVenue:
         self._venue = venue
         self._clock = clock
         self.session = Session(venue, Contracts(own, endpoint.pins), endpoint, DeskSessions(own), clock=clock, log=log, pace=pace or Pace())
-        self._outbox = Outbox(self.session, endpoint.client_id, endpoint.account, clock, log)
+        self._outbox = Outbox(self.session, endpoint.client_id, clock, log)
         self._task: asyncio.Task[None] | None = None
 
     @property

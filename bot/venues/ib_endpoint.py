@@ -24,7 +24,8 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
 
     stale: a market data stream may be silent while its market is open. retry, retry_max: first and longest pause before the
     next connection, each drawn between half and the whole of it. queued: an order may wait for room in the message budget.
-    fresh: between two looks at open orders when something at the broker contradicts itself.
+    fresh: before a look is repeated that failed or showed an order neither alive nor gone. relink: the gateway may be without
+    the broker before a new session is tried, in case word of the link's return was lost.
     """
 
     connect: float = 15.0
@@ -35,3 +36,4 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     retry_max: float = 30.0
     queued: float = 0.5
     fresh: float = 1.0
+    relink: float = 300.0

@@ -285,6 +285,11 @@ class Line:
         try:
             async with asyncio.timeout(self.pace.answer):
                 return await future
+        except TimeoutError:
+            if isinstance(key, str):  # a late end of this answer would end the next one, which then looks complete
+                self._gone(f"no answer to {key}")
+                raise LineError(self.why) from None
+            raise
         finally:
             self._ear.asked.pop(key, None)
 

@@ -81,8 +81,13 @@ class Looks:
         """Look now and answer. Raises LineError, RequestFailed, TimeoutError; questions then stay asked."""
         self._wanted.clear()
         asked, whole, waiting = list(self._asked), self._whole, self._waiting[:]
-        seen = await look(line)
-        for ticket in self.orders.settle(seen):
+        unsettled = self.orders.unsettled()
+        try:
+            seen = await look(line)
+        except BaseException:
+            self.orders.unsure(unsettled)
+            raise
+        for ticket in self.orders.settle(unsettled, seen):
             if ticket.order_id:
                 line.tell(Priority.CANCEL, lambda n=ticket.order_id: line.client.cancelOrder(n, ""))  # type: ignore[misc]
                 asyncio.get_running_loop().call_later(line.pace.fresh, self.want)

@@ -93,10 +93,10 @@ class Orders:
         return ticket
 
     def new_line(self) -> None:
-        """Forget order ids: those of a connection that was not answered to the end may be used again."""
+        """Forget order ids, which a new connection may use again; what became of live orders meanwhile is to be seen."""
         for ticket in self.tickets.values():
             if not ticket.ended:
-                ticket.order_id = 0
+                ticket.order_id, ticket.doubt = 0, ticket.sent is not Sent.WAITING
         self._by_order.clear()
 
     # What TWS says.
@@ -161,6 +161,8 @@ class Orders:
         booked = self._fills.get(family)
         if booked is None or booked[0] != revision:
             return
+        if report.commission > 1e300:
+            return  # not known yet
         fill, cost = booked[1], to_decimal(report.commission)
         if report.currency != fill.fee_currency:
             self._alert(ev.Severity.CRIT, "ib.fee_currency", f"{report.execId} cost {cost} {report.currency}, booked {fill.fee} {fill.fee_currency}")
@@ -188,13 +190,24 @@ class Orders:
 
     # What may be concluded.
 
-    def settle(self, picture: Picture) -> list[Ticket]:
-        """Compare what was claimed with a later look; return orders that are inactive and not gone: they may come back to life."""
-        dormant = []
-        for ticket in list(self.tickets.values()):
-            if ticket.ended or not (ticket.claim or ticket.refused or ticket.doubt):
-                continue
+    def unsettled(self) -> list[Ticket]:
+        """Return the orders of which something was told that a look, beginning now, can confirm."""
+        found = [t for t in self.tickets.values() if not t.ended and (t.claim or t.refused or t.doubt)]
+        for ticket in found:
             ticket.doubt = False
+        return found
+
+    def unsure(self, unsettled: list[Ticket]) -> None:
+        """Keep in mind what a look that failed was to confirm."""
+        for ticket in unsettled:
+            ticket.doubt = True
+
+    def settle(self, unsettled: list[Ticket], picture: Picture) -> list[Ticket]:
+        """Compare what was told before a look with it; return orders that are inactive and not gone: they may come back to life."""
+        dormant = []
+        for ticket in unsettled:
+            if ticket.ended:
+                continue
             status = picture.open.get(ticket.client_id, ("", 0))[0]
             if status in ALIVE:
                 if ticket.claim or ticket.refused:

@@ -10,6 +10,7 @@ from bot.model import event as ev
 from bot.model.command import Cancel, Submit
 from bot.model.ids import ClientId
 from bot.venues.budget import Priority
+from bot.venues.ib_account import account_of
 from bot.venues.ib_contracts import Found
 from bot.venues.ib_line import Line
 from bot.venues.ib_orders import Sent, Ticket
@@ -20,10 +21,9 @@ from bot.venues.ib_windows import window_at
 class Outbox:
     """Sends over the session's line. A blocked order has never left; the engine is told at once, or within Pace.queued."""
 
-    def __init__(self, session: Session, client_id: int, account: str, clock: Callable[[], int], log: Callable[..., None]) -> None:
+    def __init__(self, session: Session, client_id: int, clock: Callable[[], int], log: Callable[..., None]) -> None:
         self._session = session
         self._client_id = client_id
-        self._account = account
         self._clock = clock
         self._log = log
 
@@ -38,7 +38,7 @@ class Outbox:
         ticket = session.orders.sending(spec, found.instrument, line.next_number())
         order = line.lib.Order(
             orderId=ticket.order_id, clientId=self._client_id, action=spec.side.value.upper(), totalQuantity=int(spec.qty), orderType="LMT",
-            lmtPrice=float(spec.limit), tif=spec.tif.value.upper(), orderRef=spec.client_id, account=self._account, outsideRth=True, transmit=True,
+            lmtPrice=float(spec.limit), tif=spec.tif.value.upper(), orderRef=spec.client_id, account=account_of(line), outsideRth=True, transmit=True,
         )  # fmt: skip
         asked_ns = time.monotonic_ns()
         line.budget.ask(Priority.OPEN if command.opening else Priority.REDUCE, lambda: self._place(line, ticket, found, order, asked_ns))

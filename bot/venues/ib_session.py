@@ -11,6 +11,7 @@ from bot.model import event as ev
 from bot.model.ids import VenueId
 from bot.model.ports import Emit, SessionSource
 from bot.venues.budget import Budget, Priority
+from bot.venues.ib_account import account_of
 from bot.venues.ib_codes import Reaction, reaction
 from bot.venues.ib_contracts import Contracts
 from bot.venues.ib_endpoint import IbEndpoint, Pace
@@ -53,6 +54,7 @@ class Session:
         self._clock = clock
         self._log = log
         self._told = ""
+        self._unlinked = 0.0
         self._helpers: set[asyncio.Task[None]] = set()
 
     def listen(self, emit: Emit) -> None:
@@ -89,6 +91,7 @@ class Session:
         """Connect, look at everything, and stay. Raises LineError, RequestFailed or TimeoutError when it is over."""
         self.linked = True
         await line.open()
+        account_of(line)
         self._log("ib.connected", server=line.client.serverVersion(), connection=line.number)
         self.orders.new_line()
         self.quotes.forget()
@@ -118,6 +121,8 @@ class Session:
                 pass
             else:
                 raise LineError(line.why)
+            if not self.linked and time.monotonic() - self._unlinked > self.pace.relink:
+                raise LineError("the gateway has been without the broker for long")
             told = await line.ask("time", line.client.reqCurrentTime)
             offset = int(told[0]) - self._clock() // _S
             if abs(offset) > CLOCK_OFFSET_S:
@@ -192,12 +197,17 @@ class Session:
             return
         if self.quotes.denied(req_id, f"{code} {told}"):
             return
+        if what is R.NO_DATA:
+            self.quotes.pause(f"{code} {told}")
+            return
         if self.orders.hint(req_id, code, told, refused=what is R.REFUSED) is None or what is R.UNKNOWN:
             self._alert(WARN, "ib.code", f"{code}: {told}")
 
     def _link(self, what: Reaction, told: str) -> None:
         """React to a break between gateway and broker, and to its end."""
+        self._unlinked = time.monotonic() if self.linked else self._unlinked
         self.linked = what is not R.LINK_LOST
+        self.looks.want()  # what happened while nothing came through
         line = self.line
         if not self.linked:
             self._status(False, told)
