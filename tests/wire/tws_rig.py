@@ -41,8 +41,10 @@ class Desk:
         self.server: Server = None  # type: ignore[assignment]
 
     def to(self, seconds: float) -> None:
-        """Turn the clock and let everything due happen."""
-        self.at = seconds
+        """Turn the clock, half a second at a time, and let everything due happen."""
+        while self.at < seconds:
+            self.at = min(seconds, self.at + 0.5)
+            self.world.catch_up()
         self.world.catch_up()
 
 

@@ -1,0 +1,147 @@
+"""Live prices: one subscription per contract, passed on as quotes only while TWS says that they are live.
+
+TWS sends what changed and no time of its own, so a quote's venue time is its arrival. A stream that is silent while its
+market is open is asked for anew: the new subscription begins with the whole top of book, which is proof of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from bot.model import event as ev
+from bot.model.ids import InstrumentId
+from bot.model.instrument import Instrument
+from bot.model.ports import Emit, SessionSource
+from bot.venues.budget import Priority
+from bot.venues.ib_contracts import Found
+from bot.venues.ib_line import Line
+
+LIVE = 1
+"""Market data type; 2 is frozen, 3 delayed, 4 delayed and frozen: never to be traded on."""
+TYPES = {1: "live", 2: "frozen", 3: "delayed", 4: "delayed and frozen"}
+BID_SIZE, BID, ASK, ASK_SIZE = 0, 1, 2, 3
+_S = 1_000_000_000
+
+
+class Stream(msgspec.Struct, kw_only=True):
+    """One subscription. blocked: why its prices are not passed on, "" while they are live. heard_ns: when it last said something."""
+
+    instrument: Instrument
+    contract: Any
+    req_id: int
+    bid: float = 0.0
+    ask: float = 0.0
+    bid_size: float = 0.0
+    ask_size: float = 0.0
+    kind: int = 0
+    blocked: str = "nothing heard yet"
+    changed: bool = False
+    heard_ns: int = 0
+    told: str = ""
+
+
+class Quotes:
+    """Subscriptions of one connection after another."""
+
+    def __init__(self, sessions: SessionSource, clock: Callable[[], int]) -> None:
+        self.emit: Emit = lambda event: None
+        self.streams: dict[InstrumentId, Stream] = {}
+        self._sessions = sessions
+        self._clock = clock
+        self._by_req: dict[int, Stream] = {}
+
+    def live(self, instrument: InstrumentId) -> str:
+        """Return "" when an instrument's prices are live, else why not."""
+        stream = self.streams.get(instrument)
+        return "not subscribed" if stream is None else stream.blocked
+
+    def forget(self) -> None:
+        """Forget every subscription: the connection is gone."""
+        self.streams.clear()
+        self._by_req.clear()
+
+    def subscribe(self, line: Line, found: Found) -> None:
+        """Ask for the prices of a contract, anew if they were asked for before."""
+        before = self.streams.get(found.instrument.id)
+        if before is not None:
+            self._by_req.pop(before.req_id, None)
+            line.tell(Priority.QUERY, lambda: line.client.cancelMktData(before.req_id))
+        req_id = line.next_number()
+        stream = Stream(instrument=found.instrument, contract=found.contract, req_id=req_id, heard_ns=self._clock())
+        stream.told = before.told if before is not None else ""
+        self.streams[found.instrument.id] = self._by_req[req_id] = stream
+        line.tell(Priority.QUERY, lambda: line.client.reqMktData(req_id, found.contract, "", False, False, []))
+
+    def silent(self, for_ns: int) -> list[InstrumentId]:
+        """Return instruments whose market is open and whose stream has said nothing for that long."""
+        now = self._clock()
+        return [
+            i for i, stream in self.streams.items()
+            if now - stream.heard_ns >= for_ns and self._sessions.is_open(i, now)[0] and self._sessions.is_open(i, now - for_ns)[0]
+        ]  # fmt: skip
+
+    # What TWS says.
+
+    def tick(self, req_id: int, kind: int, price: float | None, size: float) -> None:
+        """Hear one side of the book. price: None for a size alone, <= 0 for none."""
+        stream = self._by_req.get(req_id)
+        if stream is None:
+            return
+        if not stream.blocked:  # what is blocked is asked for anew from time to time, whatever arrives meanwhile
+            stream.heard_ns = self._clock()
+        if kind in (BID, BID_SIZE):
+            stream.bid = stream.bid if price is None else max(price, 0.0)
+            stream.bid_size = size if stream.bid else 0.0
+        elif kind in (ASK, ASK_SIZE):
+            stream.ask = stream.ask if price is None else max(price, 0.0)
+            stream.ask_size = size if stream.ask else 0.0
+        else:
+            return
+        stream.changed = True
+
+    def ticked(self) -> None:
+        """Pass on what has changed, once per instrument and piece of the stream."""
+        now = self._clock()
+        for stream in self.streams.values():
+            if not stream.changed:
+                continue
+            stream.changed = False
+            if not stream.blocked and (stream.bid or stream.ask):
+                self.emit(ev.Quote(now, stream.instrument.id, stream.bid, stream.ask, stream.bid_size, stream.ask_size, now))
+
+    def data_type(self, req_id: int, kind: int) -> None:
+        """Hear of what kind the prices of a subscription are from now on."""
+        stream = self._by_req.get(req_id)
+        if stream is not None:
+            stream.kind = kind
+            self._block(stream, "" if kind == LIVE else f"{TYPES.get(kind, kind)} prices")
+
+    def denied(self, req_id: int, why: str) -> bool:
+        """Hear that a subscription has no live prices; return whether it is one of ours."""
+        stream = self._by_req.get(req_id)
+        if stream is not None:
+            self._block(stream, why)
+        return stream is not None
+
+    def pause(self, why: str) -> None:
+        """Pass nothing on until TWS has said again of what kind the prices are, or that they flow."""
+        for stream in self.streams.values():
+            self._block(stream, why)
+
+    def resume(self) -> list[InstrumentId]:
+        """Return what was paused: it has to be asked for anew, because what it showed before is old."""
+        return [i for i, stream in self.streams.items() if stream.blocked and stream.kind == LIVE]
+
+    def _block(self, stream: Stream, why: str) -> None:
+        """Note why prices are not passed on, and tell once; what is shown while they are not is not believed afterwards."""
+        stream.blocked = why
+        if why:
+            stream.bid = stream.ask = stream.bid_size = stream.ask_size = 0.0
+            stream.changed = False
+        if why != stream.told:
+            stream.told = why
+            severity, what = (ev.Severity.CRIT, f"no live prices: {why}") if why else (ev.Severity.INFO, "prices are live")
+            self.emit(ev.Alert(ts=self._clock(), severity=severity, code="ib.market_data", text=f"{stream.instrument.id}: {what}"))
