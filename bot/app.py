@@ -23,7 +23,7 @@ from bot.desk.gap_watch import GapWatch, WatchedTape, watched
 from bot.desk.runlog import NAME as RUN_LOG
 from bot.desk.runlog import RunLog
 from bot.desk.runs import RunFolder, RunRecord, find_run, latest_run, new_run
-from bot.desk.shell import Shell
+from bot.desk.shell import DeskShell, Shell
 from bot.desk.traffic import Traffic
 from bot.engine.obligations import Obligations
 from bot.engine.step import Engine
@@ -33,7 +33,7 @@ from bot.journal.store import JournalReader, SqliteJournal, lock_folder
 from bot.journal.tape import FileTape, TapeReader, last_chunk
 from bot.kill.latch import Latch
 from bot.model import event as ev
-from bot.model.errors import ConfigError
+from bot.model.errors import ConfigError, DataError
 from bot.model.ids import VenueId
 from bot.model.notation import iso
 from bot.model.position import ZERO
@@ -59,7 +59,7 @@ class Screen(Protocol):
     def watch(self, engine: Engine, tally: Tally) -> Observer:
         """Return what listens to the run after the tally."""
 
-    def ready(self, shell: Shell, *, run_id: str, data_dir: str, socket: str) -> None:
+    def ready(self, shell: DeskShell, *, run_id: str, data_dir: str, socket: str) -> None:
         """Announce the run before it trades."""
 
     def look(self, take: Callable[[], snapshot.Snapshot]) -> None:
@@ -262,8 +262,9 @@ def replay(data_dir: Path, run_id: str) -> replays.Replayed:
     built = desk(msgspec.json.decode(record.settings, type=Settings))
 
     def make_engine(ob: Obligations, at_ns: int | None) -> Engine:
-        memory = built.warm() if at_ns is None else warmed(built, seeded_market(built), at_ns)[0]
-        return built.engine(ob, memory)
+        if at_ns is None:
+            return built.engine(ob, built.warm())
+        return built.engine(ob, built.warm(kept_history(folder, at_ns)) if record.venues else warmed(built, seeded_market(built), at_ns)[0])
 
     found, reader, tape = replays.Replayed(), JournalReader(folder.journal), TapeReader(folder.tape)
     try:
@@ -275,6 +276,15 @@ def replay(data_dir: Path, run_id: str) -> replays.Replayed:
     return found
 
 
+def kept_history(folder: RunFolder, at_ns: int) -> list[ev.Observation]:
+    """Return what a start at `at_ns` on live venues was warmed with. Raises DataError when that was not kept or has a gap."""
+    reader = TapeReader(folder.warm(at_ns))
+    history = [event for _, event in reader]
+    if reader.gaps:
+        raise DataError(f"{folder.warm(at_ns)}: damaged")
+    return history
+
+
 def recalled(folder: RunFolder) -> Engine:
     """Return an engine on what the journal of a run says is owed: no books, a cold strategy. Raises BotError for a bad record."""
     record = folder.read_record()
@@ -284,9 +294,12 @@ def recalled(folder: RunFolder) -> Engine:
 
 def gaps_seen(folder: RunFolder) -> GapWatch:
     """Return a watch on the warm history and the tape of a run. Raises BotError for a bad record, DataError for a bad tape."""
-    built = desk(msgspec.json.decode(folder.read_record().settings, type=Settings))
+    record = folder.read_record()
+    built = desk(msgspec.json.decode(record.settings, type=Settings))
     lead, tape = built.terms[built.pair.lead], (event for _, event in TapeReader(folder.tape))
-    return watched(lead, chain(seeded_market(built).history(), tape if folder.tape.exists() else ()))
+    first = folder.warm_starts()[:1] if record.venues else []
+    history = chain.from_iterable(kept_history(folder, at) for at in first) if record.venues else seeded_market(built).history()
+    return watched(lead, chain(history, tape if folder.tape.exists() else ()))
 
 
 def report(data_dir: Path, run_id: str | None, progress: Callable[[float], None]) -> reports.Report:

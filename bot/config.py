@@ -106,10 +106,10 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a composition root needs, checked. broker, offshore, reference: where a desk on live venues connects. cash: opening money by venue and currency.
+    """Everything a composition root needs, checked. cash: opening money by venue and currency.
 
     scenario: content of what market.scenario names. latency, messages: how long a simulated venue's messages are under
-    way, and how many of them it takes.
+    way, and how many of them it takes. broker, offshore, reference: where a desk on live venues connects.
     """
 
     market: Market
@@ -128,6 +128,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     broker: Broker = Broker()
     offshore: Offshore = Offshore()
     reference: Reference = Reference()
+
+    @property
+    def venues(self) -> tuple[VenueId, ...]:
+        """Venues of both legs, sorted."""
+        return tuple(sorted({self.catalogue.named(i).venue for i in (self.market.lead, self.market.hedge)}))
 
     @property
     def catalogue(self) -> Catalogue:

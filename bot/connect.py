@@ -8,15 +8,17 @@ from typing import Any
 
 import msgspec
 
-from bot.composition import Desk
+from bot.composition import Desk, exchange
 from bot.desk.fence import Stage
 from bot.desk.secrets import Credentials
 from bot.model import event as ev
 from bot.model.errors import VenueError
 from bot.model.ids import VenueId
 from bot.model.ports import SimulatedVenue
+from bot.sim.budget import UNLIMITED
 from bot.venues.line import Adapter
 from bot.venues.price import PublicPrice
+from bot.venues.sim import SimVenue
 
 PRICE_HISTORY_NS = 3_600_000_000_000
 """How much earlier the stablecoin's history begins: its bars are longer than the legs'."""
@@ -72,5 +74,33 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def adapters(built: Desk, where: Where, clock: Callable[[], int], log: Callable[..., None]) -> Adapters:
-    """Return the adapters of a desk, not yet started. The libraries are imported when they connect, not here."""
-    raise NotImplementedError
+    """Return the adapters of a desk, not yet started. The client libraries are loaded when they connect, not here."""
+    from bot.venues.ib import IbEndpoint, IbVenue
+    from bot.venues.perp import PerpEndpoint, PerpVenue
+
+    lead, hedge = built.terms[built.pair.lead].venue, built.terms[built.pair.hedge].venue
+    given, reference = where.credentials, built.settings.reference
+    broker = IbEndpoint(host=where.host, port=where.port, client_id=where.client_id, account=where.account)
+    offshore = PerpEndpoint(
+        exchange=where.exchange, key=given.key, secret=given.secret, password=given.password, sandbox=where.stage is Stage.TESTNET,
+        base_url=where.base_url,
+    )  # fmt: skip
+    venues: dict[VenueId, Adapter] = {
+        lead: IbVenue(lead, built.terms, broker, clock=clock, log=log), hedge: PerpVenue(hedge, built.terms, offshore, clock=clock, log=log)
+    }  # fmt: skip
+    prices = {}
+    if built.pair.stable is not None:
+        terms = built.terms[built.pair.stable]
+        prices[terms.venue] = PublicPrice(terms, where.price_url, reference.pair, reference.every_s, clock=clock, log=log)
+    return Adapters(venues=venues, prices=prices)
+
+
+def shadowed(built: Desk, real: Adapters, now_ns: int) -> Adapters:
+    """Return adapters whose market the desk sees while every order goes to a venue in this process."""
+    settings = built.settings
+    inside = {
+        name: SimVenue(exchange(built, name, now_ns), delays=settings.latency[name], now_ns=now_ns, budget=settings.messages.get(name, UNLIMITED),
+                       seed=settings.market.seed)
+        for name in real.venues
+    }  # fmt: skip
+    return Adapters(venues=real.venues, prices=real.prices, inside=inside)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from bot.config import Settings
 from bot.connect import Adapters
 from bot.desk import operate, read, snapshot
 from bot.desk.feed import Together
-from bot.desk.gap_watch import GapWatch, WatchedTape
+from bot.desk.gap_watch import GapWatch, WatchedTape, watched
 from bot.desk.pace import LiveShell
 from bot.desk.runlog import NAME as RUN_LOG
 from bot.desk.runlog import RunLog
@@ -34,7 +35,7 @@ from bot.kill.latch import Latch
 from bot.model import event as ev
 from bot.model.errors import ConfigError, VenueError
 from bot.model.ids import VenueId
-from bot.model.ports import Venue
+from bot.model.instrument import Instrument
 from bot.model.position import ZERO
 from bot.runtime import Runtime, recover
 from bot.tally import RunResult, Tally
@@ -55,65 +56,62 @@ class ConnectedRun:
     connect: makes the adapters, given a log. clock: UTC ns, the desk's and the adapters'.
     """
 
-    def __init__(
-        self, folder: RunFolder, record: RunRecord, latch: Latch, screen: Screen, clock: Callable[[], int],
-        connect: Callable[[Desk, Callable[..., None]], Adapters],
-    ) -> None:  # fmt: skip
-        self.folder, self.record, self.latch, self.screen, self.clock = folder, record, latch, screen, clock
+    def __init__(self, folder: RunFolder, record: RunRecord, clock: Callable[[], int], connect: Callable[[Desk, Callable[..., None]], Adapters]) -> None:
+        self.folder, self.record, self.clock = folder, record, clock
         self.settings = msgspec.json.decode(record.settings, type=Settings)
         self.desk = desk(self.settings)
-        self.mode = record.mode
         self.journal = SqliteJournal(folder.journal, must_exist=folder.tape.exists())
-        self.fresh = self.journal.lease_run(self.mode) == 1
-        self.number = now_ns() // S  # ids must be new to the venue whatever folder earlier runs were kept in
-        _, self.seq = where_it_stopped(folder, self.journal, (), 0)
-        self.log = RunLog(folder.path / RUN_LOG, run_id=folder.run_id, seq=lambda: self.seq)
+        self.fresh = self.journal.lease_run(record.mode) == 1
+        self.number = now_ns() // S  # ids must be new to the venue, whatever folder earlier runs were kept in
+        _, self.first_seq = where_it_stopped(folder, self.journal, (), 0)
+        self.seq: Callable[[], int] = lambda: self.first_seq
+        self.log = RunLog(folder.path / RUN_LOG, run_id=folder.run_id, seq=lambda: self.seq())
         self.adapters = connect(self.desk, lambda name, **keys: self.log.said(self.clock(), name, keys))
-        self.gaps = GapWatch(self.desk.terms[self.desk.pair.lead])
-        self.engine: Engine
-        self.runtime: Runtime
-        self.shell: LiveShell
-        self.tally: Tally
-        self.traffic: Traffic
-        self.checks: Checks
+        inside = self.adapters.inside
+        self.lines: dict[VenueId, Line | Shadow] = {
+            name: Shadow(adapter, inside[name], clock) if name in inside else Line(adapter, clock, fresh=self.fresh)
+            for name, adapter in self.adapters.venues.items()
+        }
 
-    async def run(self, for_ns: int | None) -> RunResult:
+    async def run(self, latch: Latch, screen: Screen, for_ns: int | None) -> RunResult:
         """Connect, warm up, trade until the end, a signal or a stop, and tie out. Raises VenueError when a venue does not answer."""
-        lines = self.lines()
-        tape = None
+        why, tape = "failed", None
         try:
-            for line in lines.values():
+            for line in self.lines.values():
+                line.connect()
+            for line in self.lines.values():
                 await line.ready(UP_S)
-            cash = await self._opening(lines)
-            memory = self.desk.warm(await self._warmed())
-            ob = recover(self.journal, self.desk.terms, self.desk.obligations(self.number, LETTERS[self.mode]))
+            cash = await self._opening()
+            history = await self._history()
+            ob = recover(self.journal, self.desk.terms, self.desk.obligations(self.number, LETTERS[self.record.mode]))
             ob.run = self.number
-            tape = FileTape(self.folder.tape, from_seq=self.seq)
-            self._build(self.desk.engine(ob, memory), WatchedTape(tape, self.gaps), {**lines, **self.adapters.prices}, for_ns)
-            return await self._traded(lines, cash)
+            tape = FileTape(self.folder.tape, from_seq=self.first_seq)
+            trading = Trading(self, self.desk.engine(ob, self.desk.warm(history)), tape, watched(self.lead, history), latch, screen, for_ns)
+            keep_history(self.folder.warm(trading.shell.start_ns), history)
+            result = await trading.run(cash)
+            why = trading.shell.stopping or "end"
+            return result
         finally:
-            await self._disconnect(lines)
+            await self._disconnect()
+            self.log.stopped(self.clock(), why)
             if tape is not None:
                 tape.close()
             self.journal.close()
 
-    def lines(self) -> dict[VenueId, Line | Shadow]:
-        """Return what the runtime sends to: the adapters themselves, or in-process venues that see their market."""
-        inside = self.adapters.inside
-        return {
-            name: Shadow(adapter, inside[name], self.clock) if name in inside else Line(adapter, self.clock, fresh=self.fresh)
-            for name, adapter in self.adapters.venues.items()
-        }
+    @property
+    def lead(self) -> Instrument:
+        """Return the terms of the lead."""
+        return self.desk.terms[self.desk.pair.lead]
 
-    async def _opening(self, lines: Mapping[VenueId, Line | Shadow]) -> dict[VenueId, dict[str, Any]]:
+    async def _opening(self) -> dict[VenueId, dict[str, Decimal]]:
         """Return the money the run begins with: the venues' own statements, or the settings' for venues in this process."""
-        cash: dict[VenueId, dict[str, Any]] = {}
-        for name, line in lines.items():
+        cash: dict[VenueId, dict[str, Decimal]] = {}
+        for name, line in self.lines.items():
             cash[name] = dict((await line.stated(UP_S)).cash) if isinstance(line, Line) else dict(self.settings.cash[name])
         return cash
 
-    async def _warmed(self) -> list[Any]:
-        """Return the warm history of both legs and the stablecoin, in order of time. Raises VenueError when one cannot be had."""
+    async def _history(self) -> list[Any]:
+        """Return the warm history of both legs and the stablecoin, in order of time. Raises VenueError when it cannot be had."""
         to_ns = self.clock()
         from_ns = to_ns - int(self.settings.strategy.window_s * S)
         try:
@@ -122,51 +120,64 @@ class ConnectedRun:
         except TimeoutError:
             raise VenueError(f"no history within {HISTORY_S:g} s") from None
 
-    def _build(self, engine: Engine, tape: WatchedTape, venues: Mapping[VenueId, Venue], for_ns: int | None) -> None:
-        self.engine = engine
-        self.tally = Tally(engine, self.settings.strategy.carry_fixed)
-        self.traffic, self.checks = Traffic(engine), Checks(engine, whole=not self.journal.imported)
+    async def _disconnect(self) -> None:
+        """Stop everything that runs, and wait until it has ended."""
+        for venue in (*self.lines.values(), *self.adapters.prices.values()):
+            venue.stop()
+        for adapter in (*self.adapters.venues.values(), *self.adapters.prices.values()):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSING_S):
+                    await adapter.closed()
+
+
+class Trading:
+    """The desk of a connected run from its start to its result: engine, runtime, shell and what watches them."""
+
+    def __init__(
+        self, of: ConnectedRun, engine: Engine, tape: FileTape, gaps: GapWatch, latch: Latch, screen: Screen, for_ns: int | None
+    ) -> None:  # fmt: skip
+        self.of, self.engine, self.gaps, self.latch, self.screen = of, engine, gaps, latch, screen
+        self.tally = Tally(engine, of.settings.strategy.carry_fixed)
+        self.traffic, self.checks = Traffic(engine), Checks(engine, whole=not of.journal.imported)
         self.runtime = Runtime(
-            engine, self.journal, tape, venues, seq=self.seq,
-            observer=Together(self.tally, self.screen.watch(engine, self.tally), self.traffic, self.log, self.checks),
+            engine, of.journal, WatchedTape(tape, gaps), {**of.lines, **of.adapters.prices}, seq=of.first_seq,
+            observer=Together(self.tally, screen.watch(engine, self.tally), self.traffic, of.log, self.checks),
         )  # fmt: skip
-        end = ev.NEVER if for_ns is None else self.clock() + for_ns
-        self.shell = LiveShell(
-            self.runtime, clock=self.clock, end_ns=end, latch=self.latch, on_slice=lambda: self.screen.look(self.snapshot)
-        )  # fmt: skip
+        of.seq = lambda: self.runtime.seq
+        end = ev.NEVER if for_ns is None else of.clock() + for_ns
+        self.shell = LiveShell(self.runtime, clock=of.clock, end_ns=end, latch=latch, on_slice=lambda: screen.look(self.snapshot))
 
     def snapshot(self) -> snapshot.Snapshot:
         """Return the desk as it stands between two events."""
-        market = self.settings.market
-        self.seq = self.runtime.seq
-        return snapshot.take(self.engine, run_id=self.folder.run_id, seed=market.seed, scenario=self.record.venues or scenarios.label(market.scenario))
+        market, record = self.of.settings.market, self.of.record
+        label = scenarios.label(market.scenario) if record.venues == "wire" else record.venues
+        return snapshot.take(self.engine, run_id=self.of.folder.run_id, seed=market.seed, scenario=label)
 
-    async def _traded(self, lines: Mapping[VenueId, Line | Shadow], cash: dict[VenueId, dict[str, Any]]) -> RunResult:
+    async def run(self, cash: dict[VenueId, dict[str, Decimal]]) -> RunResult:
         """Serve the control socket and trade; then hold the books against the venues' statements."""
-        shell, started = self.shell, self.shell.start_ns
-        reading = read.handlers(self.engine, self.folder.run_id, self.traffic, dict, self.gaps)
+        of, shell = self.of, self.shell
+        reading = read.handlers(self.engine, of.folder.run_id, self.traffic, dict, self.gaps)
         server = shell.serve({**operate.handlers(shell, self.snapshot), **reading})
         try:
-            self.screen.ready(shell, run_id=self.folder.run_id, data_dir=str(self.latch.folder), socket=str(server.path))
-            state = self.latch.poll()
+            self.screen.ready(shell, run_id=of.folder.run_id, data_dir=str(self.latch.folder), socket=str(server.path))
+            state, mode = self.latch.poll(), LETTERS[of.record.mode]
             self.runtime.start(
-                ev.RunStarted(ts=started, run=self.number, mode=LETTERS[self.mode], cash=cash, kill_level=state.level, evacuate=state.evacuate)
+                ev.RunStarted(ts=shell.start_ns, run=of.number, mode=mode, cash=cash, kill_level=state.level, evacuate=state.evacuate)
             )
             await shell.run()
-            breaks = await self._statements(lines)
+            breaks = await self._statements()
             self.runtime.checkpoint()
-            ledger = Ledger(ledger_engine(self.folder.journal), self.desk.terms)
-            ledger.project(self.journal.read(ledger.watermark()))
+            ledger = Ledger(ledger_engine(of.folder.journal), of.desk.terms)
+            ledger.project(of.journal.read(ledger.watermark()))
             return self.result(breaks, ledger.books)
         finally:
             server.close()
-            self.log.broken(self.clock(), self.checks.violations)
-            self.log.stopped(self.clock(), shell.stopping or "end")
+            of.log.broken(of.clock(), self.checks.violations)
 
-    async def _statements(self, lines: Mapping[VenueId, Line | Shadow]) -> list[str]:
+    async def _statements(self) -> list[str]:
         """Return what the venues' closing statements have that the desk has not, after everything said by then was stepped."""
         found = []
-        for name, line in lines.items():
+        for name, line in self.of.lines.items():
             if isinstance(line, Shadow):
                 continue
             try:
@@ -186,24 +197,15 @@ class ConnectedRun:
 
     def result(self, breaks: Sequence[str], books: Accounts) -> RunResult:
         """Return the score; a difference between ledger and desk is a break too."""
-        found = [*breaks]
-        for name in self.adapters.venues:
+        of, found = self.of, [*breaks]
+        for name in of.lines:
             found += _differences(name, "ledger", books.cash(name), self.engine.ob.silos[name].cash)
         to_ns = max(self.shell.now_ns, self.engine.ob.now)
-        self.log.broken(to_ns, found)
+        of.log.broken(to_ns, found)
         return result_of(
-            self.tally.score(), run_id=self.folder.run_id, mode=self.mode, seed=self.settings.market.seed, from_ns=self.shell.start_ns,
-            to_ns=to_ns, events=self.runtime.seq, violations=len(found) + self.checks.count, journal_sha256=self.journal.sha256(),
+            self.tally.score(), run_id=of.folder.run_id, mode=of.record.mode, seed=of.settings.market.seed, from_ns=self.shell.start_ns,
+            to_ns=to_ns, events=self.runtime.seq, violations=len(found) + self.checks.count, journal_sha256=of.journal.sha256(),
         )  # fmt: skip
-
-    async def _disconnect(self, lines: Mapping[VenueId, Line | Shadow]) -> None:
-        """Stop everything that runs, and wait until it has ended."""
-        for venue in (*lines.values(), *self.adapters.prices.values()):
-            venue.stop()
-        for adapter in (*self.adapters.venues.values(), *self.adapters.prices.values()):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSING_S):
-                    await adapter.closed()
 
 
 def _listed(held: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import msgspec
 
@@ -122,7 +123,8 @@ async def serve(
     wire = Wire(settings, faults)
     async with wire.served(tws_port, perp_port, key, secret) as said:
         ready(said)
-        await asyncio.wait({ended, wire.pacing}, return_when=asyncio.FIRST_COMPLETED)
+        waited: set[asyncio.Future[Any]] = {ended, wire.pacing}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if wire.pacing.done():
             wire.pacing.result()
     return ended.result()

@@ -38,6 +38,8 @@ from bot.venues.simlog import read_positions, read_records, read_working
 
 POLL_S = 0.1
 """Wall time between two looks at a desk that is being killed."""
+OUTSIDE = ("wire", "live")
+"""Kinds of venues that keep what they hold when the desk has gone."""
 CANCEL, EVACUATE = LEVEL_RANK[KillLevel.CANCEL], LEVEL_RANK[KillLevel.EVACUATE]
 
 
@@ -99,7 +101,7 @@ def venues(folder: Path) -> tuple[VenueId, ...]:
     try:
         run = latest_run(folder)
         settings = load().settings if run is None else msgspec.json.decode(run.read_record().settings, type=Settings)
-        return tuple(sorted({settings.catalogue.named(i).venue for i in (settings.market.lead, settings.market.hedge)}))
+        return settings.venues
     except (ConfigError, OSError, msgspec.MsgspecError):
         return ()
 
@@ -152,10 +154,16 @@ def _found(state: LatchState, *, reached: bool, flat: bool, left: tuple[Residual
 def without_desk(folder: Path, state: LatchState) -> KillReport:
     """Judge a level by the venue logs of the newest paper run: what they hold and work is what is there.
 
+    Venues outside this process cannot be asked without a desk: whatever was there is unconfirmed.
+
     A log that cannot be read is not flat. A run trades one pair, so with one of its venues evacuated the other leg counts.
     """
     run, rank = latest_run(folder), LEVEL_RANK[state.level]
     logs = sorted(run.path.glob("venue-*.log")) if run is not None else []
+    outside = _outside(run) if run is not None else []
+    if outside:
+        left = outside if rank >= CANCEL else []
+        return _found(state, reached=not left, flat=False, left=tuple(left), desk="none")
     left = [r for path in logs for r in _held(path)]
     flat = not left
     if rank < CANCEL:
@@ -167,6 +175,18 @@ def without_desk(folder: Path, state: LatchState) -> KillReport:
         known = {_venue(path) for path in logs}
         left += (Residual(venue=v, what="unconfirmed", why=f"{run.run_id} has no such venue") for v in state.evacuate if v not in known)
     return _found(state, reached=not left, flat=flat, left=tuple(left), desk="none")
+
+
+def _outside(run: RunFolder) -> list[Residual]:
+    """Return one residual per venue of a run that traded outside this process; none for in-process venues."""
+    try:
+        record = run.read_record()
+    except ConfigError:
+        return []  # the logs are judged then
+    if record.venues not in OUTSIDE:
+        return []
+    why = f"{run.run_id} traded on {record.venues} venues; no desk runs to ask them: start it again with --continue, or look there by hand"
+    return [Residual(venue=v, what="unconfirmed", why=why) for v in msgspec.json.decode(record.settings, type=Settings).venues]
 
 
 def _venue(path: Path) -> VenueId:

@@ -52,6 +52,10 @@ class RunFolder:
         """Return where the history is kept that a start at `at_ns` was warmed with, for venues whose history is not a seed's."""
         return self.path / f"warm-{at_ns}.bin"
 
+    def warm_starts(self) -> list[int]:
+        """Return the instants of all starts whose history is kept, oldest first."""
+        return sorted(int(path.stem.removeprefix("warm-")) for path in self.path.glob("warm-*.bin"))
+
     def read_record(self) -> RunRecord:
         """Return what the run was started with. Raises ConfigError naming the file if it cannot be read."""
         try:

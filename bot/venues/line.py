@@ -34,7 +34,7 @@ class Adapter(Venue, Protocol):
 
 
 class Line:
-    """bot.model.ports.Venue on an adapter that is connected already. clock: UTC ns, the desk's.
+    """bot.model.ports.Venue on an adapter that `connect` has connected before. clock: UTC ns, the desk's.
 
     fresh: the run is new, so what the account booked before its opening statement belongs to it: it never reaches the desk,
     however often the venue repeats it.
@@ -52,7 +52,6 @@ class Line:
         self._facts: list[ev.Event] = []
         self._before: set[Hashable] = set()
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
-        adapter.start(self._hear)
 
     @property
     def venue(self) -> VenueId:
@@ -81,6 +80,10 @@ class Line:
         self.adapter.stop()
 
     # Before the start, and at the end.
+
+    def connect(self) -> None:
+        """Start the adapter (needs a running loop); what it says is kept until the start."""
+        self.adapter.start(self._hear)
 
     async def ready(self, timeout_s: float) -> None:
         """Wait until the venue is up. Raises VenueError with the last reason it gave for being down."""
@@ -167,6 +170,10 @@ class Shadow:
     def due_ns(self) -> int:
         """Return when the in-process venue has something to do."""
         return self.inside.due_ns
+
+    def connect(self) -> None:
+        """Start the adapter (Line.connect)."""
+        self._line.connect()
 
     async def ready(self, timeout_s: float) -> None:
         """Wait until the market data is up (Line.ready)."""

@@ -173,6 +173,7 @@ def test_every_setting_is_read() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute)
     }
-    sections = [Market, Delays, Budget, Costs, Desk, Broker, Offshore, Reference, Limits, Execution, ConvergenceParams, FutureProduct, PerpProduct, StableProduct]
+    sections = [Market, Delays, Budget, Costs, Desk, Broker, Offshore, Reference, Limits, Execution]
+    sections += [ConvergenceParams, FutureProduct, PerpProduct, StableProduct]
     assert {f"{s.__name__}.{f}" for s in sections for f in s.__struct_fields__ if f not in read} <= {"Limits.clip_lots_max"}
     # clip_lots_max bounds execution.clip_lots, in bot/config.py itself

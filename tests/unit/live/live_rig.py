@@ -118,18 +118,19 @@ class Desk:
         self.wish = Wish()
         self.journal = MemoryJournal()
         self.adapters = {"cme": Adapter(MBT, self.clock), "perp": Adapter(PERP, self.clock, (STABLE,))}
-        self.lines: dict[str, Line] = {}
+        self.lines = {name: Line(a, self.clock, fresh=True) for name, a in self.adapters.items()}
         pairs = (PairTerms(id=PAIR, strategy="wish", lead="MBTX26", hedge="BTCUSDT", stable="USDT/USD"),)
         self.engine = Engine(fresh(1, "P", pairs, ("cme", "perp")), TERMS, AlwaysOpen(), {"wish": (self.wish, None)}, Limits(), Execution(),
                              {"USDT": "USDT/USD"})  # fmt: skip
-        self.runtime = Runtime(self.engine, self.journal, None, self.lines)  # the lines come with the loop
+        self.runtime = Runtime(self.engine, self.journal, None, self.lines)
         end = ev.NEVER if for_s is None else self.clock() + int(for_s * S)
         self.latch = Latch(folder)
         self.shell = LiveShell(self.runtime, clock=self.clock, end_ns=end, latch=self.latch)
 
     def connect(self) -> None:
         """Open the lines; needs the running loop."""
-        self.lines.update({name: Line(a, self.clock, fresh=True) for name, a in self.adapters.items()})
+        for line in self.lines.values():
+            line.connect()
 
     async def start(self) -> None:
         """Connect, then begin the run."""
