@@ -104,7 +104,7 @@ def forced(client_id: Any) -> str:
 
 
 class OrderState(msgspec.Struct, frozen=True):
-    """One order as the exchange tells it, copied. status: ccxt's word, "" when it was not told."""
+    """One order as the exchange tells it, copied. status: ccxt's word, "" when it was not told. ioc: it never rests."""
 
     client_id: str
     venue_order_id: str
@@ -112,6 +112,7 @@ class OrderState(msgspec.Struct, frozen=True):
     filled: Decimal
     symbol: str
     ts_ms: int
+    ioc: bool = False
 
 
 def order_state(order: Mapping[str, Any]) -> OrderState:
@@ -121,12 +122,15 @@ def order_state(order: Mapping[str, Any]) -> OrderState:
     return OrderState(
         client_id=str(order.get("clientOrderId") or ""), venue_order_id=str(order["id"]), status=str(order.get("status") or ""),
         filled=number(order.get("filled")), symbol=str(order.get("symbol") or ""), ts_ms=int(order.get("timestamp") or 0),
+        ioc=order.get("timeInForce") == "IOC",
     )  # fmt: skip
 
 
 def order_events(state: OrderState, client_id: ClientId, now: int, reason: str = "") -> list[ev.Event]:
     """Return what an order's state says: that it was taken, and its end when it has one."""
     outcome = ENDED.get(state.status)
+    if outcome is Outcome.EXPIRED and state.ioc:  # Binance's word for what an immediate order did not get
+        outcome, reason = Outcome.CANCELLED, reason or "ioc remainder"
     out: list[ev.Event] = []
     if outcome is not Outcome.REJECTED:
         out.append(ev.OrderAccepted(ts=now, client_id=client_id, venue_order_id=state.venue_order_id))
