@@ -1,0 +1,117 @@
+"""What the parts of the perp adapter share: the client, the names, the message budget, and the road to the desk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from bot.model import event as ev
+from bot.model.ids import ClientId, VenueId
+from bot.model.ports import Emit
+from bot.venues.budget import Budget, Priority
+from bot.venues.perp_errors import Meaning, Verdict, verdict
+from bot.venues.perp_parse import Symbols
+from bot.venues.perp_quirks import Quirks
+
+T = TypeVar("T")
+Log = Callable[[str, Mapping[str, Any]], None]
+KNOWN_ORDERS = 5_000
+
+
+def silent(event: str, fields: Mapping[str, Any]) -> None:
+    """Log nothing."""
+
+
+def nobody(event: ev.Event) -> None:
+    """Nobody listens."""
+
+
+class Line:
+    """One connection to one exchange. blocked: why no order may leave, no_openings: why none may that adds risk; "" when they may."""
+
+    def __init__(self, venue: VenueId, client: Any, quirks: Quirks, symbols: Symbols, clock: Callable[[], int], log: Log) -> None:
+        self.venue = venue
+        self.client = client
+        self.quirks = quirks
+        self.symbols = symbols
+        self.clock = clock
+        self.log = log
+        self.emit: Emit = nobody
+        self.blocked = "not connected"
+        self.no_openings = ""
+        self.key_refused = asyncio.Event()
+        self.clock_doubted = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self.budget = Budget(quirks.allowances, lambda: int(loop.time() * 1e9), loop.call_later)
+        self._known: OrderedDict[str, str] = OrderedDict()
+
+    def learn(self, venue_order_id: str, client_id: str) -> None:
+        """Remember which client id an order of the exchange has; its trades do not always say it."""
+        if venue_order_id and client_id:
+            self._known[venue_order_id] = client_id
+            while len(self._known) > KNOWN_ORDERS:
+                self._known.popitem(last=False)
+
+    def known(self, venue_order_id: str) -> str | None:
+        """Return the client id of an order of the exchange, None when it was not seen."""
+        return self._known.get(venue_order_id)
+
+    async def turn(self, priority: Priority) -> None:
+        """Wait until the budget has room for one message."""
+        free: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.budget.ask(priority, lambda: None if free.done() else free.set_result(None))
+        await free
+
+    async def read(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Ask the exchange something that changes nothing, in turn, once more after a broken connection; errors are the caller's.
+
+        Only reads come here: what may act at the exchange is sent once.
+        """
+        import ccxt
+        from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_fixed
+
+        def again(error: BaseException) -> bool:
+            return isinstance(error, ccxt.ExchangeNotAvailable) and not isinstance(error, ccxt.OnMaintenance)
+
+        async for attempt in AsyncRetrying(retry=retry_if_exception(again), stop=stop_after_attempt(2), wait=wait_fixed(0.2), reraise=True):
+            with attempt:
+                await self.turn(Priority.QUERY)
+                return await call()
+        raise AssertionError("an attempt returns or raises")
+
+    def judge(self, error: BaseException) -> Verdict:
+        """Return what an error means, and do at once what it asks for: pause after a ban, doubt the clock or the key."""
+        found = verdict(error, self.quirks)
+        if found.meaning is Meaning.THROTTLED:
+            self.budget.hold(int(max(1.0, self.client.banned_s) * 1e9))
+            self.client.banned_s = 0.0
+        elif found.meaning is Meaning.CLOCK:
+            self.clock_doubted.set()
+        elif found.meaning is Meaning.KEY:
+            self.key_refused.set()
+        return found
+
+    def failed(self, reason: str) -> None:
+        """Tell the desk that a query had no usable answer."""
+        self.emit(ev.QueryFailed(ts=self.clock(), venue=self.venue, reason=reason))
+
+    def silence(self, client_id: ClientId, reason: str) -> None:
+        """Tell the desk that an order or cancel went out and what became of it is not known."""
+        self.emit(ev.NoAnswer(ts=self.clock(), client_id=client_id, reason=reason))
+
+    def alert(self, severity: ev.Severity, code: str, text: str) -> None:
+        """Tell a person something."""
+        self.emit(ev.Alert(ts=self.clock(), severity=severity, code=code, text=text))
+
+
+def failures() -> tuple[type[BaseException], ...]:
+    """Return the classes that a call of ccxt may raise, of the library, of the network and of parsing."""
+    import aiohttp
+    import ccxt
+
+    from bot.venues.egress import EgressRefused
+    from bot.venues.perp_errors import SHAPE_ERRORS
+
+    return (ccxt.BaseError, aiohttp.ClientError, OSError, TimeoutError, EgressRefused, *SHAPE_ERRORS)

@@ -1,0 +1,193 @@
+"""Orders, cancels and questions about them: each sent once, each answer an event, each error exactly as much as it proves."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from bot.model import event as ev
+from bot.model.command import Cancel, QueryOrder, Submit
+from bot.model.ids import ClientId
+from bot.model.order import OrderSpec, Outcome, TimeInForce
+from bot.venues.budget import Priority
+from bot.venues.perp_account import Fills
+from bot.venues.perp_errors import Meaning
+from bot.venues.perp_line import Line, failures
+from bot.venues.perp_parse import OrderState, order_events, order_state
+from bot.venues.perp_quirks import number
+
+STALE_S = 1.0
+"""An order that waited this long for the message budget does not leave any more: the desk counts it as silent after two
+seconds and may find it absent a few seconds later."""
+DEADLINE_S = 30.0
+"""How long an answer over the order socket is waited for; the library itself would wait for ever."""
+TIF = {TimeInForce.IOC: "IOC", TimeInForce.DAY: "GTC"}
+"""Exchanges of perpetuals have no day: the desk cancels what it left working."""
+
+
+class Orders:
+    """The order side of one line. socket: orders may go over the order socket."""
+
+    def __init__(self, line: Line, fills: Fills, socket: bool) -> None:
+        self._line = line
+        self._fills = fills
+        self._socket = socket
+        self._sent: set[ClientId] = set()
+
+    # Sending.
+
+    async def submit(self, command: Submit) -> None:
+        """Send an order once."""
+        line, spec = self._line, command.order
+        opening = command.opening and not spec.reduce_only
+        asked = asyncio.get_running_loop().time()
+        await line.turn(Priority.OPEN if opening else Priority.REDUCE)
+        why = self._unsendable(spec, asyncio.get_running_loop().time() - asked) or (line.no_openings if opening else "")
+        if why:
+            self._end(spec.client_id, Outcome.DENIED, why)
+            return
+        self._sent.add(spec.client_id)
+        try:
+            state = order_state(await self._place(spec))
+            if state.client_id not in ("", spec.client_id):
+                raise ValueError(f"an answer about {state.client_id}")
+        except failures() as error:
+            self._unplaced(spec, error)
+            return
+        line.learn(state.venue_order_id, spec.client_id)
+        self._tell(order_events(state, spec.client_id, line.clock()))
+
+    def _unsendable(self, spec: OrderSpec, waited_s: float) -> str:
+        """Return why an order must not leave, "" when it may."""
+        line = self._line
+        if line.blocked:
+            return line.blocked
+        if spec.instrument not in line.symbols.symbol:
+            return f"{spec.instrument} is not on the list of instruments of {line.venue}"
+        if waited_s > STALE_S:
+            return f"waited {waited_s:.1f} s for the venue's message limit"
+        if spec.client_id in self._sent:
+            return "this client id was sent before"
+        return self._off_grid(spec)
+
+    def _off_grid(self, spec: OrderSpec) -> str:
+        """Return why the library would send another order than this one: it cuts off what does not fit its grid."""
+        client, symbol = self._line.client, self._line.symbols.symbol[spec.instrument]
+        price = number(client.price_to_precision(symbol, float(spec.limit)))
+        qty = number(client.amount_to_precision(symbol, float(spec.qty)))
+        return "" if (price, qty) == (spec.limit, spec.qty) else f"{spec.qty} @ {spec.limit} would be sent as {qty} @ {price}"
+
+    async def _place(self, spec: OrderSpec) -> Any:
+        line, quirks = self._line, self._line.quirks
+        params = {**quirks.params, quirks.client_id: spec.client_id, "timeInForce": TIF[spec.tif]}
+        if spec.reduce_only:
+            params["reduceOnly"] = True
+        what = (line.symbols.symbol[spec.instrument], "limit", spec.side.value, float(spec.qty), float(spec.limit), params)
+        if not self._socket_up():
+            return await line.client.create_order(*what)
+        async with asyncio.timeout(DEADLINE_S):
+            return await line.client.create_order_ws(*what)
+
+    def _unplaced(self, spec: OrderSpec, error: BaseException) -> None:
+        """Say what an error of a submit proves: not sent, refused, or nothing at all."""
+        line = self._line
+        found = line.judge(error)
+        line.log("order_error", {"client_id": spec.client_id, "meaning": found.meaning.value, "text": found.text})
+        if found.meaning is Meaning.NOT_SENT:
+            self._end(spec.client_id, Outcome.DENIED, found.text)
+        elif found.no_order:
+            self._end(spec.client_id, Outcome.REJECTED, found.text)
+        else:
+            line.silence(spec.client_id, found.text)
+
+    def _socket_up(self) -> bool:
+        """Return whether the order socket is open right now; an order never waits for one to be dialled."""
+        quirks, client = self._line.quirks, self._line.client
+        if not self._socket or quirks.order_url is None:
+            return False
+        connection = (client.clients or {}).get(quirks.order_url(client))
+        return connection is not None and bool(connection.isConnected) and not connection.closed()
+
+    # Cancelling and asking.
+
+    async def cancel(self, command: Cancel) -> None:
+        """Ask for a cancellation; what became of the order is told or, where the answer does not say it, asked for."""
+        line = self._line
+        symbol = line.symbols.symbol.get(command.instrument)
+        if symbol is None:
+            line.failed(f"{command.instrument} is not on the list of instruments of {line.venue}")
+            return
+        await line.turn(Priority.CANCEL)
+        params = {line.quirks.cancel_by: command.client_id}
+        try:
+            if self._socket_up():
+                async with asyncio.timeout(DEADLINE_S):
+                    reply = await line.client.cancel_order_ws(None, symbol, params)
+            else:
+                reply = await line.client.cancel_order(None, symbol, params)
+            state = order_state(reply)
+        except failures() as error:
+            found = line.judge(error)
+            line.log("cancel_error", {"client_id": command.client_id, "meaning": found.meaning.value, "text": found.text})
+            if found.meaning is Meaning.THROTTLED:
+                line.failed(found.text)
+            elif found.meaning in (Meaning.UNKNOWN, Meaning.NOT_SENT, Meaning.CLOCK, Meaning.KEY):
+                line.silence(command.client_id, found.text)
+            else:
+                await self.query(QueryOrder(command.venue, command.instrument, command.client_id))
+            return
+        events = order_events(state, command.client_id, line.clock())
+        if isinstance(events[-1], ev.OrderEnded):
+            self._tell(events)
+        else:
+            await self.query(QueryOrder(command.venue, command.instrument, command.client_id))
+
+    async def query(self, command: QueryOrder) -> None:
+        """Tell the whole state of an order: acknowledgement, fills, end; or that the exchange does not know it."""
+        line = self._line
+        symbol = line.symbols.symbol.get(command.instrument)
+        if symbol is None:
+            line.failed(f"{command.instrument} is not on the list of instruments of {line.venue}")
+            return
+        try:
+            state = await self._find(symbol, command.client_id)
+            trades = await self._fills.of_order(state, command.client_id) if state is not None and state.filled else []
+        except failures() as error:
+            found = line.judge(error)
+            line.failed(f"order {command.client_id}: {found.text}")
+            return
+        if state is None:
+            line.emit(ev.OrderNotFound(ts=line.clock(), client_id=command.client_id))
+            return
+        line.learn(state.venue_order_id, command.client_id)
+        events = order_events(state, command.client_id, line.clock())
+        ends = [e for e in events if isinstance(e, ev.OrderEnded)]
+        self._tell([*(e for e in events if not isinstance(e, ev.OrderEnded)), *trades, *ends])
+
+    async def _find(self, symbol: str, client_id: ClientId) -> OrderState | None:
+        """Return an order by its client id, None when the exchange says that it does not know it."""
+        line, quirks = self._line, self._line.quirks
+        by = {quirks.query_by: client_id}
+        if quirks.query == "lists":
+            for ask in (line.client.fetch_open_orders, line.client.fetch_canceled_and_closed_orders):
+                orders = await line.read(lambda ask=ask: ask(symbol, None, None, by))  # type: ignore[misc]
+                for state in map(order_state, orders):
+                    if state.client_id == client_id:
+                        return state
+            return None
+        try:
+            state = order_state(await line.read(lambda: line.client.fetch_order(None, symbol, by)))
+        except failures() as error:
+            if line.judge(error).meaning is Meaning.NOT_FOUND:
+                return None
+            raise
+        if state.client_id != client_id:
+            raise ValueError(f"asked for {client_id}, told of {state.client_id}")
+        return state
+
+    def _tell(self, events: list[ev.Event]) -> None:
+        for event in events:
+            self._line.emit(event)
+
+    def _end(self, client_id: ClientId, outcome: Outcome, reason: str) -> None:
+        self._tell([ev.OrderEnded(ts=self._line.clock(), client_id=client_id, outcome=outcome, cum_qty=number(None), reason=reason)])

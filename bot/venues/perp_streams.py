@@ -1,0 +1,200 @@
+"""What the exchange tells unasked: prices, marks, rates, and the account's own orders and fills.
+
+Each stream is a loop that turns a message into an event before it waits for the next one: between the two nothing else runs,
+so nothing that ccxt caches in between is skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from bot.model.instrument import Instrument
+from bot.venues.perp_account import Fills
+from bot.venues.perp_errors import SHAPE_ERRORS, told
+from bot.venues.perp_line import Line, failures
+from bot.venues.perp_parse import book_quote, funding, interval_seconds, mark, order_events, order_state, our_id, quote
+
+QUIET_S = 20.0
+"""Market data that is silent this long is dialled anew: the connection may look open and be dead."""
+POLL_S = 5.0
+"""Marks and rates of exchanges that do not stream them are asked for this often."""
+INTERVALS_S = 600.0
+"""Funding intervals change with short notice (twice on one day has been seen); they are read again this often."""
+BACKOFF_S = (0.2, 5.0)
+
+
+class Market:
+    """Public streams: one loop for the book, one for the mark, one for the funding rate of every instrument."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._terms: dict[str, tuple[int, float]] = {}
+
+    def loops(self) -> list[Awaitable[None]]:
+        """Return the loops, which never end by themselves."""
+        out: list[Awaitable[None]] = [self._forever("funding terms", self._funding_terms)]
+        for instrument in self._line.symbols.instruments.values():
+            symbol = self._line.symbols.symbol[instrument.id]
+            for name, step in self._steps(instrument, symbol):
+                out.append(self._forever(f"{name} {instrument.id}", step))
+        return out
+
+    def _steps(self, instrument: Instrument, symbol: str) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        has, source = self._line.client.has, self._line.quirks.funding_source
+        steps: list[tuple[str, Callable[[], Awaitable[None]]]] = [("book", lambda: self._book(instrument, symbol))]
+        if has.get("watchMarkPrice"):
+            steps.append(("mark", lambda: self._mark(instrument, symbol)))
+        if source == "rate" or not has.get("watchMarkPrice"):
+            steps.append(("funding", lambda: self._funding(instrument, symbol)))
+        return steps
+
+    async def _forever(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
+        """Repeat a step; after an error wait a little longer each time, and dial a silent connection anew."""
+        wait = BACKOFF_S[0]
+        while True:
+            try:
+                await step()
+                wait = BACKOFF_S[0]
+            except TimeoutError:
+                self._line.log("market_silent", {"stream": name})
+                await self.redial()
+            except failures() as error:
+                self._line.judge(error)
+                self._line.log("market_error", {"stream": name, "text": told(error)})
+                await asyncio.sleep(wait)
+                wait = min(2.0 * wait, BACKOFF_S[1])
+
+    async def redial(self) -> None:
+        """Close every connection that carries only public data."""
+        mark = self._line.quirks.private_mark
+        await close_where(self._line, lambda url: bool(mark) and mark not in url and url != order_url(self._line))
+
+    async def _book(self, instrument: Instrument, symbol: str) -> None:
+        line, client = self._line, self._line.client
+        async with asyncio.timeout(QUIET_S):
+            if client.has.get("watchBidsAsks"):
+                tickers = await client.watch_bids_asks([symbol])
+                line.emit(quote(tickers[symbol], instrument.id, line.clock()))
+            else:
+                line.emit(book_quote(await client.watch_order_book(symbol), instrument.id, line.clock()))
+
+    async def _mark(self, instrument: Instrument, symbol: str) -> None:
+        line = self._line
+        async with asyncio.timeout(QUIET_S):
+            told_now = await line.client.watch_mark_price(symbol)
+        line.emit(mark(told_now, instrument.id, line.clock()))
+        if line.quirks.funding_source == "mark":
+            self._emit_rate(instrument, rate_in_mark(told_now))
+
+    async def _funding(self, instrument: Instrument, symbol: str) -> None:
+        line, client = self._line, self._line.client
+        rate = await line.read(lambda: client.fetch_funding_rate(symbol))
+        if not client.has.get("watchMarkPrice"):
+            line.emit(mark(rate, instrument.id, line.clock()))
+        self._emit_rate(instrument, rate)
+        await asyncio.sleep(POLL_S)
+
+    def _emit_rate(self, instrument: Instrument, told_now: Any) -> None:
+        line = self._line
+        interval, cap = self._terms.get(instrument.id, self._default(instrument))
+        interval = interval_seconds(told_now.get("interval"), interval)
+        line.emit(funding(told_now, instrument, line.quirks, interval, cap, line.clock()))
+
+    def _default(self, instrument: Instrument) -> tuple[int, float]:
+        cap = instrument.funding_cap
+        return instrument.funding_interval_s or self._line.quirks.funding_interval_s, cap if cap is not None else 0.0
+
+    async def _funding_terms(self) -> None:
+        """Read interval and cap of every instrument; an exchange lists only those that it changed."""
+        line, client = self._line, self._line.client
+        if client.has.get("fetchFundingIntervals") is True:
+            listed = await line.read(client.fetch_funding_intervals)
+            for instrument in line.symbols.instruments.values():
+                interval, cap = self._default(instrument)
+                row = listed.get(line.symbols.symbol[instrument.id]) or {}
+                told_cap = (row.get("info") or {}).get("adjustedFundingRateCap")
+                self._terms[instrument.id] = (interval_seconds(row.get("interval"), interval), float(told_cap) if told_cap else cap)
+        await asyncio.sleep(INTERVALS_S)
+
+
+def rate_in_mark(ticker: Any) -> dict[str, Any]:
+    """Return the funding part of Binance's mark price message: r the estimate, T the next stamp in ms."""
+    info = ticker.get("info") or {}
+    return {"fundingRate": info.get("r") or None, "fundingTimestamp": info.get("T")}
+
+
+class AccountStreams:
+    """The account's own streams. They end with the error that ended them: what was missed meanwhile has to be asked for."""
+
+    def __init__(self, line: Line, fills: Fills, ask: Callable[[], None]) -> None:
+        """ask: called when a fill came whose owner its message does not say."""
+        self._line = line
+        self._fills = fills
+        self._ask = ask
+
+    def loops(self) -> list[Awaitable[None]]:
+        """Return the loops of orders and of fills."""
+        return [self._orders(), self._trades()]
+
+    async def _orders(self) -> None:
+        while True:
+            for order in await self._line.client.watch_orders():
+                self._order(order)
+
+    def _order(self, order: Any) -> None:
+        """Tell of one of our orders; anybody else's shows up in the next full answer."""
+        line = self._line
+        if order.get("symbol") not in line.symbols.id_of:
+            return
+        try:
+            state = order_state(order)
+        except SHAPE_ERRORS as error:
+            line.log("order_unreadable", {"text": told(error)})
+            return
+        line.learn(state.venue_order_id, state.client_id)
+        client_id = our_id(state.client_id)
+        if client_id:
+            for event in order_events(state, client_id, line.clock()):
+                line.emit(event)
+
+    async def _trades(self) -> None:
+        while True:
+            for trade in await self._line.client.watch_my_trades():
+                self._trade(trade)
+
+    def _trade(self, trade: Any) -> None:
+        line = self._line
+        if trade.get("symbol") not in line.symbols.id_of:
+            return
+        try:
+            event = self._fills.streamed(trade)
+        except SHAPE_ERRORS as error:
+            line.log("fill_unreadable", {"text": told(error)})
+            self._ask()
+            return
+        if event is None:
+            self._ask()
+            return
+        self._fills.note(event)
+        line.emit(event)
+
+
+async def close_where(line: Line, chosen: Callable[[str], bool]) -> None:
+    """Close the WebSockets whose URL is chosen; whoever waits for them dials anew."""
+    import ccxt
+
+    clients = line.client.clients or {}
+    for url in [u for u in clients if chosen(u)]:
+        connection = clients.pop(url)
+        connection.reject(ccxt.NetworkError("closed by the desk"))
+        await connection.close()
+
+
+def order_url(line: Line) -> str:
+    """Return the URL of the order socket, "" for none."""
+    return line.quirks.order_url(line.client) if line.quirks.order_url is not None else ""
+
+
+__all__ = ["AccountStreams", "Market", "close_where", "order_url"]

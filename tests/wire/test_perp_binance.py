@@ -1,0 +1,110 @@
+"""The perp adapter, real ccxt and the Binance server: from connecting to fills, answers and funding."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from perp_rig import PERP, D, Rig, running, until
+
+from bot.model import event as ev
+from bot.model.command import Cancel, QueryOrder, QueryVenue
+from bot.model.order import Outcome, Side, TimeInForce
+
+pytest.importorskip("ccxt", reason="ccxt is not installed here")
+
+LIMIT_S = 15.0
+Body = Callable[[Rig], Awaitable[None]]
+
+
+def run(body: Body, **more: Any) -> None:
+    """Let a body have a connected adapter."""
+
+    async def whole() -> None:
+        async with asyncio.timeout(LIMIT_S), running(**more) as rig:
+            await body(rig)
+
+    asyncio.run(whole())
+
+
+def test_it_connects_and_shows_the_market() -> None:
+    async def body(rig: Rig) -> None:
+        await until(lambda: rig.of(ev.Quote) and rig.of(ev.MarkPrice) and rig.of(ev.FundingRate), rig)
+        quote = rig.of(ev.Quote)[-1]
+        assert (quote.instrument, quote.bid, quote.ask, quote.bid_size) == (PERP.id, 70_000.0, 70_010.0, 8.0)
+        assert abs(quote.ts - quote.venue_ts) < 5_000_000_000
+        rate = rig.of(ev.FundingRate)[-1]
+        assert (rate.rate, rate.interval_s, rate.cap) == (0.0001, 28_800, 0.003)
+        assert [e.up for e in rig.of(ev.VenueStatus)] == [True]
+
+    run(body)
+
+
+@pytest.mark.parametrize("order_socket", [True, False], ids=["socket", "rest"])
+def test_an_order_fills_with_its_fee(order_socket: bool) -> None:
+    async def body(rig: Rig) -> None:
+        client_id = rig.order(1)
+        await until(lambda: {ev.OrderAccepted, ev.OrderFilled, ev.OrderEnded} <= {type(e) for e in rig.about(client_id)}, rig)
+        (fill,) = {e.exec_id: e for e in rig.of(ev.OrderFilled)}.values()
+        assert (fill.client_id, fill.side, fill.qty, fill.price) == (client_id, Side.BUY, D("0.5"), D("70010.0"))
+        assert (fill.fee, fill.fee_currency, fill.maker) == (D("17.5025"), "USDT", False)
+        end = rig.of(ev.OrderEnded)[-1]
+        assert (end.outcome, end.cum_qty) == (Outcome.FILLED, D("0.5"))
+        assert rig.exchange.positions() == {PERP.id: D("0.5")}
+
+    run(body, order_socket=order_socket)
+
+
+def test_a_snapshot_repeats_fills_and_tells_positions_and_money() -> None:
+    async def body(rig: Rig) -> None:
+        client_id = rig.order(1, Side.SELL, "0.25", "69990")
+        await until(lambda: rig.of(ev.OrderEnded) and rig.of(ev.OrderFilled), rig)
+        rig.heard.clear()
+        rig.venue.send(QueryVenue("perp"), rig.clock())
+        await until(lambda: rig.of(ev.VenueSnapshot), rig)
+        (snapshot,) = rig.of(ev.VenueSnapshot)
+        assert snapshot.positions == {PERP.id: D("-0.25")}
+        assert snapshot.cash == {"USDT": rig.exchange.account.cash["USDT"]}
+        assert snapshot.maintenance["USDT"] == pytest.approx(rig.exchange.account.maintenance("USDT"), rel=1e-3)
+        assert {(f.client_id, f.fee) for f in rig.of(ev.OrderFilled)} == {(client_id, D("8.75"))}
+
+    run(body)
+
+
+def test_a_resting_order_is_cancelled_and_told_of() -> None:
+    async def body(rig: Rig) -> None:
+        client_id = rig.order(1, limit="69000", tif=TimeInForce.DAY)
+        await until(lambda: [e for e in rig.about(client_id) if isinstance(e, ev.OrderAccepted)], rig)
+        rig.venue.send(QueryVenue("perp"), rig.clock())
+        await until(lambda: rig.of(ev.VenueSnapshot), rig)
+        assert [w.client_id for w in rig.of(ev.VenueSnapshot)[0].working] == [client_id]
+        rig.venue.send(Cancel("perp", PERP.id, client_id), rig.clock())
+        await until(lambda: rig.of(ev.OrderEnded), rig)
+        assert rig.of(ev.OrderEnded)[0].outcome is Outcome.CANCELLED
+        rig.heard.clear()
+        rig.venue.send(Cancel("perp", PERP.id, client_id), rig.clock())
+        await until(lambda: rig.of(ev.OrderEnded), rig)
+
+    run(body)
+
+
+def test_an_unknown_order_is_said_to_be_unknown() -> None:
+    async def body(rig: Rig) -> None:
+        rig.venue.send(QueryOrder("perp", PERP.id, "P00001H00000099"), rig.clock())
+        await until(lambda: rig.of(ev.OrderNotFound), rig)
+        assert rig.of(ev.QueryFailed) == []
+
+    run(body)
+
+
+def test_a_refused_order_is_rejected_with_the_reason() -> None:
+    async def body(rig: Rig) -> None:
+        client_id = rig.order(1, qty="900", limit="70020")
+        await until(lambda: rig.about(client_id), rig)
+        end = rig.about(client_id)[-1]
+        assert isinstance(end, ev.OrderEnded) and end.outcome is Outcome.REJECTED and "-2019" in end.reason
+        assert not any("apiKey" in str(x) for x in rig.logged)
+
+    run(body)
