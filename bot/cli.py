@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bot import cli_desk, cli_live, cli_simulate, cli_studies
-from bot.cli_options import FILE, SCENARIO_HELP, Instant, Script, Span, Speed, as_json, configured, data_dir, emit
+from bot.cli_options import FILE, SCENARIO_HELP, Instant, Script, Span, Speed, as_json, configured, data_dir, emit, latched, run_code
 
 if TYPE_CHECKING:
     from bot.config import Loaded
@@ -81,35 +81,37 @@ def cli() -> None:
 @click.option("--scenario", type=Script(), metavar="NAME|FILE.toml", help=SCENARIO_HELP)
 @click.option("--faults", type=FILE, help="JSON lines of scripted venue faults.")
 @click.option("--continue", "resumed", metavar="RUN", help="Recover this run instead of starting a new one.")
+@cli_live.venues
 @configured
 @as_json
 def paper(
     for_ns: int | None, speed: str | float | None, seed: int | None, scenario: str | None, faults: Path | None,
-    resumed: str | None, files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool,
+    resumed: str | None, files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool, **where: Any,
 ) -> int:  # fmt: skip
-    """Trade a seeded market on in-process venues: no keys, no network."""
+    """Trade a seeded market on in-process venues: no keys, no network. --venues wire puts real client libraries in between."""
+    if cli_live.outside(where):
+        asked = cli_live.Asked(for_ns=for_ns, speed=speed, seed=seed, scenario=scenario, faults=faults, resumed=resumed, files=files, sets=sets)
+        return cli_live.paper(asked, json_out, **where)
     given = {"market.speed": ("--speed", speed), "market.seed": ("--seed", seed), "market.scenario": ("--scenario", scenario)}
     if resumed is not None and (seed is not None or scenario or faults or files or sets):
         raise click.UsageError("--continue keeps the run's own settings: give only --for, --speed and --json with it")
     from bot.crash import arm_from_environment
     from bot.desk.screen import Screen
     from bot.desk.triggers import Triggers
-    from bot.model.event import KillLevel
 
     arm_from_environment("paper")
     loaded = load("paper", files, sets, {k: v for k, v in given.items() if v[1] is not None})
     triggers = Triggers(data_dir())
-    latched = triggers.poll()
-    if latched.level is not KillLevel.NONE:
-        level = " ".join([latched.level, *latched.evacuate])
-        return _fail(f"latched at {level}: {latched.fault or latched.reason or 'no reason given'}; lower it with: resume --reason WHY", HALTED)
+    halted = latched(triggers.poll())
+    if halted:
+        return _fail(halted, HALTED)
     screen = Screen("paper", watched=for_ns is None, speed=loaded.settings.market.speed, json_out=json_out)
     with triggers, screen:
         from bot import app
 
         result = app.paper(loaded.settings, data_dir(), screen, for_ns=for_ns, faults=faults, resumed=resumed, latch=triggers)
     emit("paper", result, json_out)
-    return screen.exit_code or _run_code(result)
+    return screen.exit_code or run_code(result)
 
 
 @cli.command()
@@ -309,10 +311,3 @@ def who() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"uid {os.getuid()}"
-
-
-def _run_code(result: Any) -> int:
-    """Return the exit code of a run that ended by itself: a broken invariant is an error, a kill level a halt."""
-    if result.invariant_violations:
-        return ERROR
-    return OK if result.kill_level == "NONE" else HALTED

@@ -5,14 +5,21 @@ Keys and secrets come from the environment or from files of mode 0600 (bot.desk.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from bot.cli_options import FILE, SCENARIO_HELP, Script, as_json, configured, emit
+from bot.cli_options import FILE, SCENARIO_HELP, F, Script, as_json, configured, data_dir, emit, latched, run_code
 
+if TYPE_CHECKING:
+    from bot.config import Settings
+
+HALTED = 6
 PORT = click.IntRange(0, 65_535)
+PORTS = ("tws_port", "perp_port", "reference_port")
+SIM, WIRE, LIVE_DATA = "sim", "wire", "live-data"
 
 
 def register(cli: click.Group) -> None:
@@ -20,9 +27,88 @@ def register(cli: click.Group) -> None:
     cli.add_command(wire)
 
 
+def venues(verb: F) -> F:
+    """Add to `paper` what it trades on."""
+    for name, what in zip(PORTS, ("TWS server", "Binance USD-M server", "reference price"), strict=True):
+        verb = click.option(f"--{name.replace('_', '-')}", name, type=PORT, default=0, help=f"Use the {what} of a `wire` that runs already.")(verb)
+    words = "sim: in this process. wire: loopback servers, through the real client libraries. live-data: real market data, orders stay here."
+    return click.option("--venues", "venues", type=click.Choice([SIM, WIRE, LIVE_DATA]), default=SIM, show_default=True, help=words)(verb)
+
+
+def outside(where: Mapping[str, Any]) -> bool:
+    """Return whether `paper` is asked for venues outside this process. Raises click.UsageError for ports without servers."""
+    given = [name for name in PORTS if where[name]]
+    if given and where["venues"] != WIRE:
+        raise click.UsageError("ports of servers go with --venues wire")
+    if given and len(given) < len(PORTS):
+        raise click.UsageError("give all of --tws-port, --perp-port and --reference-port, as the ready line of `wire` says them, or none")
+    return bool(where["venues"] != SIM)
+
+
+class Asked(NamedTuple):
+    """What `paper` was asked for, whatever its venues."""
+
+    for_ns: int | None
+    speed: str | float | None
+    seed: int | None
+    scenario: str | None
+    faults: Path | None
+    resumed: str | None
+    files: tuple[Path, ...]
+    sets: tuple[str, ...]
+
+    @property
+    def servers(self) -> list[str]:
+        """Return the options for `wire` that make the same market."""
+        out = []
+        for name, value in (("--seed", self.seed), ("--scenario", self.scenario), ("--faults", self.faults)):
+            out += [name, str(value)] if value is not None else []
+        for file in self.files:
+            out += ["--config", str(file)]
+        for text in self.sets:
+            out += ["--set", text]
+        return out
+
+    def settings(self, profile: str) -> Settings:
+        """Return the settings of the run."""
+        from bot import config
+
+        given = {"market.seed": ("--seed", self.seed), "market.scenario": ("--scenario", self.scenario)}
+        return config.load(profile, files=self.files, sets=self.sets, options={k: v for k, v in given.items() if v[1] is not None}).settings
+
+
+def paper(asked: Asked, json_out: bool, *, venues: str, **ports: int) -> int:
+    """Trade on paper through adapters: against servers on loopback, or on real market data with orders that stay here."""
+    given = tuple(ports[name] for name in PORTS)
+    if asked.speed not in (None, 1.0):
+        raise click.UsageError(f"--venues {venues} runs at the pace of the wall clock: --speed does not go with it")
+    if asked.resumed is not None and venues == WIRE and not all(given):
+        raise click.UsageError("--continue needs the ports of the servers the run traded on: those it started ended with it")
+    if asked.faults is not None and (all(given) or venues != WIRE):
+        raise click.UsageError("--faults is for the servers: give it to `wire`")
+    from bot import connected
+    from bot.desk.screen import Screen
+    from bot.desk.triggers import Triggers
+
+    settings = asked.settings("wire" if venues == WIRE else "live")
+    triggers = Triggers(data_dir())
+    halted = latched(triggers.poll())
+    if halted:
+        click.echo("error: " + halted, err=True)
+        return HALTED
+    about = "Loopback servers, seeded market" if venues == WIRE else "Real market data; orders stay in this process"
+    screen = Screen("paper", watched=asked.for_ns is None, speed=1.0, json_out=json_out, about=about)
+    with triggers, screen:
+        order = connected.Order(settings=settings, data_dir=data_dir(), screen=screen, latch=triggers, for_ns=asked.for_ns, resumed=asked.resumed)
+        result = connected.on_wire(order, given, asked.servers, asked.faults) if venues == WIRE else connected.on_live_data(order)
+    emit("paper", result, json_out)
+    return screen.exit_code or run_code(result)
+
+
 @click.command()
 @click.option("--tws-port", type=PORT, default=0, help="Port of the TWS server. Default: the system chooses.")
 @click.option("--perp-port", type=PORT, default=0, help="Port of the Binance USD-M server. Default: the system chooses.")
+@click.option("--reference-port", type=PORT, default=0, help="Port of the stablecoin's price, as Kraken's API tells it. Default: the system chooses.")
 @click.option("--seed", type=click.IntRange(0), help="Seed of the market; the same seed is the same market.")
 @click.option("--scenario", type=Script(), metavar="NAME|FILE.toml", help=SCENARIO_HELP.replace("story, stressed and watchable", "wire"))
 @click.option("--faults", type=FILE, help="JSON lines of scripted venue faults, those of the wire too.")
@@ -30,7 +116,7 @@ def register(cli: click.Group) -> None:
 @configured
 @as_json
 def wire(
-    tws_port: int, perp_port: int, seed: int | None, scenario: str | None, faults: Path | None, attached: bool,
+    tws_port: int, perp_port: int, reference_port: int, seed: int | None, scenario: str | None, faults: Path | None, attached: bool,
     files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool,
 ) -> int:  # fmt: skip
     """Serve a seeded market on 127.0.0.1 as TWS and Binance USD-M do: prints one JSON line when ready, ends on a signal.
@@ -41,13 +127,14 @@ def wire(
 
     from bot import config, wired
     from bot.app import fault_lines
+    from bot.wire.ready import KEY, SECRET
 
     given: dict[str, tuple[str, Any]] = {"market.seed": ("--seed", seed), "market.scenario": ("--scenario", scenario)}
     settings = config.load("wire", files=files, sets=sets, options={k: v for k, v in given.items() if v[1] is not None}).settings
     lines = fault_lines(faults) if faults is not None else []
     return asyncio.run(
         wired.serve(
-            settings, lines, tws_port=tws_port, perp_port=perp_port, key=wired.KEY, secret=wired.SECRET,
+            settings, lines, ports=(tws_port, perp_port, reference_port), key=KEY, secret=SECRET,
             ready=lambda said: emit("wire", said, True), attached=attached,
         )  # fmt: skip
     )

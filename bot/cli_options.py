@@ -105,6 +105,21 @@ def emit(verb: str, result: Any, json_out: bool) -> None:
     click.echo(card.json_line(verb, result) if json_out else card.text(verb, result))
 
 
+def latched(state: Any) -> str:
+    """Return why nothing starts while the kill switch is up (bot.kill.latch.LatchState), "" when it is down."""
+    if state.level == "NONE":
+        return ""
+    level = " ".join([state.level, *state.evacuate])
+    return f"latched at {level}: {state.fault or state.reason or 'no reason given'}; lower it with: resume --reason WHY"
+
+
+def run_code(result: Any) -> int:
+    """Return the exit code of a run that ended by itself: a broken invariant is an error, a kill level a halt."""
+    if result.invariant_violations:
+        return 1
+    return 0 if result.kill_level == "NONE" else 6
+
+
 class Stop:
     """Notes SIGINT and SIGTERM, so that work under way can end by itself; the code is 128 + the signal, 0 without one."""
 

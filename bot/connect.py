@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from bot.composition import Desk, exchange
+from bot.config import Settings
 from bot.desk.fence import Stage
 from bot.desk.secrets import Credentials
 from bot.model import event as ev
@@ -18,7 +19,9 @@ from bot.model.ports import SimulatedVenue
 from bot.sim.budget import UNLIMITED
 from bot.venues.line import Adapter
 from bot.venues.price import PublicPrice
+from bot.venues.secret import Secret
 from bot.venues.sim import SimVenue
+from bot.wire.ready import HOST, Ready
 
 PRICE_HISTORY_NS = 3_600_000_000_000
 """How much earlier the stablecoin's history begins: its bars are longer than the legs'."""
@@ -71,6 +74,15 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str = ""
     price_url: str
     credentials: Credentials
+
+
+def at_wire(ready: Ready, settings: Settings) -> Where:
+    """Return where the wire's servers are, as their ready line says it. The account is theirs, the only one there is."""
+    return Where(
+        stage=Stage.WIRE, host=HOST, port=ready.tws_port, client_id=settings.broker.client_id, account=ready.account, exchange="binanceusdm",
+        base_url=f"http://{HOST}:{ready.perp_port}", price_url=f"http://{HOST}:{ready.reference_port}",
+        credentials=Credentials(key=Secret(ready.key), secret=Secret(ready.secret), source="the wire"),
+    )  # fmt: skip
 
 
 def adapters(built: Desk, where: Where, clock: Callable[[], int], log: Callable[..., None]) -> Adapters:

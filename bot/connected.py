@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bot import scenarios
-from bot.app import Screen, result_of, where_it_stopped
+from bot import scenarios, spawn
+from bot.app import Screen, fault_lines, result_of, where_it_stopped
 from bot.checks import Checks
-from bot.clock import now_ns
+from bot.clock import Steady, now_ns
 from bot.composition import LETTERS, Desk, desk
 from bot.config import Settings
-from bot.connect import Adapters
+from bot.connect import Adapters, adapters, at_wire
 from bot.desk import operate, read, snapshot
 from bot.desk.feed import Together
 from bot.desk.gap_watch import GapWatch, WatchedTape, watched
 from bot.desk.pace import LiveShell
 from bot.desk.runlog import NAME as RUN_LOG
 from bot.desk.runlog import RunLog
-from bot.desk.runs import RunFolder, RunRecord
+from bot.desk.runs import RunFolder, RunRecord, find_run, new_run
 from bot.desk.traffic import Traffic
 from bot.engine.step import Engine
 from bot.journal.accounts import Accounts
 from bot.journal.ledger import Ledger, ledger_engine
-from bot.journal.store import SqliteJournal
+from bot.journal.store import SqliteJournal, lock_folder
 from bot.journal.tape import FileTape
 from bot.kill.latch import Latch
 from bot.model import event as ev
@@ -38,6 +39,7 @@ from bot.model.ids import VenueId
 from bot.model.instrument import Instrument
 from bot.model.position import ZERO
 from bot.runtime import Runtime, recover
+from bot.sim.faults import decode_faults
 from bot.tally import RunResult, Tally
 from bot.venues.line import Line, Shadow
 
@@ -232,3 +234,63 @@ def check_continued(record: RunRecord, venues: str, run_id: str) -> None:
     """Raise ConfigError if a run was not on `venues`: it is recovered where it traded."""
     if record.venues != venues:
         raise ConfigError(f"{run_id} traded on {record.venues or 'in-process venues'}: it cannot be continued on {venues}")
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What a verb asks of a connected run."""
+
+    settings: Settings
+    data_dir: Path
+    screen: Screen
+    latch: Latch
+    for_ns: int | None
+    resumed: str | None = None
+
+
+@contextmanager
+def _folder(order: Order, mode: str, venues: str, faults: Sequence[str] = ()) -> Iterator[tuple[RunFolder, RunRecord]]:
+    """Hold the data folder and give the run's own, new or to be continued. Raises BotError when another desk holds it, ConfigError."""
+    order.data_dir.mkdir(parents=True, exist_ok=True)
+    held = lock_folder(order.data_dir)
+    try:
+        if order.resumed is not None:
+            folder = find_run(order.data_dir, order.resumed)
+            record = folder.read_record()
+            check_continued(record, venues, order.resumed)
+        else:
+            body = msgspec.Raw(msgspec.json.encode(order.settings))
+            record = RunRecord(mode=mode, seed=order.settings.market.seed, settings=body, faults=tuple(faults), venues=venues)
+            folder = new_run(order.data_dir, record)
+        yield folder, record
+    finally:
+        os.close(held)
+
+
+def on_wire(order: Order, ports: Sequence[int], options: Sequence[str], faults: Path | None) -> RunResult:
+    """Run a paper desk against the wire's servers: those on `ports`, or, where these are 0, new ones started with `options`.
+
+    Raises ConfigError for settings or faults that cannot be used, VenueError for servers that do not start or answer.
+    """
+    lines = fault_lines(faults) if faults is not None else []
+    decode_faults(lines, order.settings.market.start_ns, order.settings.venues, wire=True)
+
+    async def live(folder: RunFolder, record: RunRecord) -> RunResult:
+        async with AsyncExitStack() as stack:
+            if all(ports):
+                ready = await spawn.found(*ports)
+            else:
+                ready = await stack.enter_async_context(spawn.servers(options, folder.path / "wire.log"))
+            clock = Steady(ready.offset_ns)
+
+            def connect(built: Desk, log: Callable[..., None]) -> Adapters:
+                return adapters(built, at_wire(ready, built.settings), clock, log)
+
+            return await ConnectedRun(folder, record, clock, connect).run(order.latch, order.screen, order.for_ns)
+
+    with _folder(order, "paper", "wire", lines) as (folder, record):
+        return asyncio.run(live(folder, record))
+
+
+def on_live_data(order: Order) -> RunResult:
+    """Run a paper desk on real market data; every order goes to a venue in this process."""
+    raise NotImplementedError

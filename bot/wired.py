@@ -8,9 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
-
-import msgspec
+from typing import Any, Protocol
 
 from bot.clock import Steady, now_ns
 from bot.composition import desk, exchange, reference_price, seeded_market
@@ -21,32 +19,15 @@ from bot.model.notation import iso
 from bot.sim.budget import UNLIMITED
 from bot.sim.faults import FaultPlan, decode_faults
 from bot.venues.sim import SimVenue
-from bot.wire import reference, tws
+from bot.wire import binance, reference, tws
+from bot.wire.ready import HOST, Ready
 from bot.wire.tws_account import ACCOUNT
 from bot.wire.world import World
 
-HOST = "127.0.0.1"
-KEY, SECRET = "wire-key", "wire-secret"
-"""What the simulated exchange signs with unless told otherwise: of this market alone, and printed in the ready line."""
 
-
-class Ready(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the servers listen. account: the broker's; key, secret: what the exchange signs with, good for this simulator alone.
-
-    market_now: the market's time when the line was made. offset_ns: market time minus UTC.
-    """
-
-    event: str = "ready"
-    pid: int
-    seed: int
-    tws_port: int
-    perp_port: int
-    reference_port: int
-    account: str
-    key: str
-    secret: str
-    market_now: str
-    offset_ns: int
+class _Server(Protocol):
+    async def open(self, host: str, port: int) -> None: ...
+    async def close(self) -> None: ...
 
 
 class Wire:
@@ -82,20 +63,21 @@ class Wire:
         self.world = World(self.sites, self.prices.tap(market.events()), self.clock, history)
 
     @asynccontextmanager
-    async def served(self, tws_port: int, perp_port: int, key: str, secret: str) -> AsyncIterator[Ready]:
-        """Serve for the length of a block; a port of 0 is the system's choice. The market starts with the block."""
+    async def served(self, ports: Sequence[int], key: str, secret: str) -> AsyncIterator[Ready]:
+        """Serve for the length of a block. ports: of broker, exchange and reference price; 0 is the system's choice. The market starts with the block."""
         self.clock.offset_ns = self.settings.market.start_ns - now_ns()
         async with AsyncExitStack() as stack:
-            broker = tws.Server(self.world, self.lead)
+            broker, offshore = tws.Server(self.world, self.lead), binance.Server(self.world, self.hedge, {key: secret})
             price = reference.Server(self.prices, self.clock)
-            for server, port in ((broker, tws_port), (price, 0)):
+            servers: tuple[tuple[_Server, int], ...] = ((broker, ports[0]), (offshore, ports[1]), (price, ports[2]))
+            for server, port in servers:
                 await server.open(HOST, port)
                 stack.push_async_callback(server.close)
             self.world.start()
             self.pacing = asyncio.get_running_loop().create_task(self.world.run())
             try:
                 yield Ready(
-                    pid=os.getpid(), seed=self.settings.market.seed, tws_port=broker.port, perp_port=0, reference_port=price.port,
+                    pid=os.getpid(), seed=self.settings.market.seed, tws_port=broker.port, perp_port=offshore.port, reference_port=price.port,
                     account=ACCOUNT, key=key, secret=secret, market_now=iso(self.clock()), offset_ns=self.clock.offset_ns,
                 )  # fmt: skip
             finally:
@@ -103,7 +85,7 @@ class Wire:
 
 
 async def serve(
-    settings: Settings, faults: Sequence[str], *, tws_port: int, perp_port: int, key: str, secret: str, ready: Callable[[Ready], None], attached: bool
+    settings: Settings, faults: Sequence[str], *, ports: Sequence[int], key: str, secret: str, ready: Callable[[Ready], None], attached: bool
 ) -> int:  # fmt: skip
     """Serve until SIGINT or SIGTERM and return its exit code. ready: is told when the servers listen.
 
@@ -121,7 +103,7 @@ async def serve(
     if attached:
         loop.add_reader(sys.stdin.fileno(), lambda: end(0) if not os.read(sys.stdin.fileno(), 4096) else None)
     wire = Wire(settings, faults)
-    async with wire.served(tws_port, perp_port, key, secret) as said:
+    async with wire.served(ports, key, secret) as said:
         ready(said)
         waited: set[asyncio.Future[Any]] = {ended, wire.pacing}
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)

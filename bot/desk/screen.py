@@ -49,13 +49,16 @@ class Stoppable(Protocol):
 
 
 class Screen:
-    """One run's output and its signals. watched: nobody set an end, so somebody looks on; speed: as configured.
+    """One run's output and its signals. watched: nobody set an end, so somebody looks on; speed: as configured. about: said at the start.
 
     exit_code: 0, or 130 or 143 once a signal asked for the end.
     """
 
-    def __init__(self, verb: str, *, watched: bool, speed: str | float, json_out: bool) -> None:
+    def __init__(
+        self, verb: str, *, watched: bool, speed: str | float, json_out: bool, about: str = "Seeded market, scripted venue faults: not evidence"
+    ) -> None:  # fmt: skip
         self.verb = verb
+        self.about = about
         self.json_out = json_out
         self.terminal = sys.stdout.isatty() and not json_out
         self.speed = pace(speed, watched=watched or self.terminal)
@@ -105,7 +108,7 @@ class Screen:
             self._view.__enter__()
         else:
             pace_text = f"x{self.speed:g}" if self.speed else "max"
-            print(f"{self.verb} {run_id}: speed {pace_text}, data in {data_dir}. Seeded market, scripted venue faults: not evidence.", flush=True)
+            print(f"{self.verb} {run_id}: speed {pace_text}, data in {data_dir}. {self.about}.", flush=True)
 
     def look(self, snapshot: Callable[[], Snapshot]) -> None:
         """Redraw if it is time; taking the snapshot is left until then."""
