@@ -98,9 +98,10 @@ def account_of(line: Line) -> str:
 
 def snapshot(venue: VenueId, now_ns: int, seen: Picture, held: Holdings, orders: Orders) -> ev.VenueSnapshot:
     """Return the full answer. Maintenance is the larger of now and after the next scheduled change, because it is known to come."""
+    shown = {name: orders.shown_open(name, seen) for name in seen.open}
     working = tuple(
         ev.WorkingOrder(client_id=name, venue_order_id=str(perm_id), filled=orders.tickets[name].filled if name in orders.tickets else Decimal(0))
-        for name, (status, perm_id) in seen.open.items() if status in ALIVE
+        for name, (status, perm_id) in shown.items() if status in ALIVE
     )  # fmt: skip
     maintenance = max(held.values["MaintMarginReq"], held.values["LookAheadMaintMarginReq"])
     return ev.VenueSnapshot(

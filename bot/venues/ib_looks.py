@@ -19,7 +19,10 @@ from bot.venues.ib_orders import Orders
 
 
 class Looks:
-    """What is asked, and the answering of it. orders: set by the owner, who needs `want` to make them."""
+    """What is asked, and the answering of it. orders: set by the owner, who needs `want` to make them.
+
+    linked: whether the gateway reaches the broker; while it does not, nothing is asked, as nothing would be answered.
+    """
 
     def __init__(self, venue: VenueId, contracts: Contracts, clock: Callable[[], int], log: Callable[..., None]) -> None:
         self.emit: Emit = lambda event: None
@@ -31,6 +34,8 @@ class Looks:
         self._asked: dict[ClientId, None] = {}
         self._whole = False
         self._wanted = asyncio.Event()
+        self.linked = asyncio.Event()
+        self.linked.set()
         self._foreign: tuple[str, ...] = ()
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -66,6 +71,7 @@ class Looks:
         """Look whenever it is wanted, until cancelled."""
         while True:
             await self._wanted.wait()
+            await self.linked.wait()
             try:
                 await self.once(line)
             except LineError as error:

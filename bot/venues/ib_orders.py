@@ -42,13 +42,16 @@ class Sent(StrEnum):
 
 
 class Ticket(msgspec.Struct, kw_only=True):
-    """What is known of one order. filled: sum of its executions. claim: how TWS says it ended, "" while it does not; cum and
-    reason belong to it. refused: the gateway did not take it. doubt: a code named it. order_id: of this client id, 0 for not known.
+    """What is known of one order. qty: contracts asked for, 0 when not known. filled: sum of its executions.
+
+    claim: how TWS says it ended, "" while it does not; cum and reason belong to it. refused: the gateway did not take it.
+    doubt: a look is to show how it stands. order_id: of this client id, 0 when not known.
     """
 
     client_id: ClientId
     sent: Sent
     instrument: Instrument | None = None
+    qty: Decimal = ZERO
     order_id: int = 0
     perm_id: int = 0
     filled: Decimal = ZERO
@@ -88,16 +91,22 @@ class Orders:
 
     def sending(self, spec: OrderSpec, instrument: Instrument, order_id: int) -> Ticket:
         """Note an order that is about to be sent."""
-        ticket = Ticket(client_id=spec.client_id, sent=Sent.WAITING, instrument=instrument, order_id=order_id)
+        ticket = Ticket(client_id=spec.client_id, sent=Sent.WAITING, instrument=instrument, qty=spec.qty, order_id=order_id)
         self.tickets[spec.client_id] = self._by_order[order_id] = ticket
         return ticket
 
     def new_line(self) -> None:
-        """Forget order ids, which a new connection may use again; what became of live orders meanwhile is to be seen."""
+        """Forget order ids, which a new connection may use again."""
         for ticket in self.tickets.values():
             if not ticket.ended:
-                ticket.order_id, ticket.doubt = 0, ticket.sent is not Sent.WAITING
+                ticket.order_id = 0
         self._by_order.clear()
+        self.missed()
+
+    def missed(self) -> None:
+        """Take it that something was said and did not arrive: the next look shows what became of every live order."""
+        for ticket in self.tickets.values():
+            ticket.doubt = not ticket.ended and ticket.sent is not Sent.WAITING
 
     # What TWS says.
 
@@ -107,6 +116,7 @@ class Orders:
         if ticket is None:
             return
         ticket.instrument = ticket.instrument or self._contracts.by_number(contract.conId)
+        ticket.qty = ticket.qty or whole(order.totalQuantity)
         if order.clientId == self._client and order_id > 0:
             ticket.order_id = order_id
             self._by_order[order_id] = ticket
@@ -208,7 +218,7 @@ class Orders:
         for ticket in unsettled:
             if ticket.ended:
                 continue
-            status = picture.open.get(ticket.client_id, ("", 0))[0]
+            status = self.shown_open(ticket.client_id, picture)[0]
             if status in ALIVE:
                 if ticket.claim or ticket.refused:
                     self._log("ib.claim_refuted", order=ticket.client_id, claim=ticket.claim or ticket.refused, status=status)
@@ -225,7 +235,7 @@ class Orders:
         ticket = self.tickets.get(client_id)
         if ticket is not None and ticket.sent is Sent.WAITING:
             return  # it has not left yet: the broker knows nothing, which means nothing
-        status, perm_id = picture.open.get(client_id, ("", 0))
+        status, perm_id = self.shown_open(client_id, picture)
         if status:
             self.emit(ev.OrderAccepted(ts=self._clock(), client_id=client_id, venue_order_id=str(perm_id)))
             if ticket is not None:
@@ -235,6 +245,15 @@ class Orders:
         else:
             self.emit(ev.OrderNotFound(ts=self._clock(), client_id=client_id))
 
+    def shown_open(self, client_id: ClientId, picture: Picture) -> tuple[str, int]:
+        """Return status and number of an order that a look shows as open, ("", 0) for one that is not.
+
+        What is pushed while open orders are being told is not to be told from the answer, so a later answer weighs more.
+        """
+        ticket = self.tickets.get(client_id)
+        filled = ticket is not None and bool(ticket.qty) and ticket.filled >= ticket.qty
+        return ("", 0) if filled or client_id in picture.completed else picture.open.get(client_id, ("", 0))
+
     def _conclude(self, ticket: Ticket, picture: Picture) -> bool:
         """Emit how an order that is no longer open ended; return whether that is known."""
         done = picture.completed.get(ticket.client_id)
@@ -242,6 +261,8 @@ class Orders:
             status, cum, told = done
             cum = max(cum, ticket.filled, ticket.cum)
             self._end(ticket, _outcome(status, cum), cum, ticket.reason or told)
+        elif ticket.qty and ticket.filled >= ticket.qty:
+            self._end(ticket, Outcome.FILLED, ticket.filled, "")
         elif ticket.claim:
             cum = max(ticket.cum, ticket.filled)
             self._end(ticket, _outcome(ticket.claim, cum), cum, ticket.reason)
@@ -270,7 +291,7 @@ class Orders:
             self.emit(ev.OrderAccepted(ts=self._clock(), client_id=ticket.client_id, venue_order_id=str(ticket.perm_id)))
 
     def _end(self, ticket: Ticket, outcome: Outcome, cum: Decimal, reason: str) -> None:
-        ticket.ended = True
+        ticket.ended, ticket.doubt = True, False
         self.emit(ev.OrderEnded(ts=self._clock(), client_id=ticket.client_id, outcome=outcome, cum_qty=cum, reason=reason))
 
     def _fill(self, instrument: Instrument, execution: Any, ticket: Ticket | None) -> ev.OrderFilled:

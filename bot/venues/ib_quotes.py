@@ -27,7 +27,9 @@ _S = 1_000_000_000
 
 
 class Stream(msgspec.Struct, kw_only=True):
-    """One subscription. blocked: why its prices are not passed on, "" while they are live. heard_ns: when it last said something."""
+    """One subscription. blocked: why its prices are not passed on, "" while they are live. heard_ns: when it last said
+    something. told: whether somebody was told that it is blocked.
+    """
 
     instrument: Instrument
     contract: Any
@@ -40,7 +42,7 @@ class Stream(msgspec.Struct, kw_only=True):
     blocked: str = "nothing heard yet"
     changed: bool = False
     heard_ns: int = 0
-    told: str = ""
+    told: bool = False
 
 
 class Quotes:
@@ -71,7 +73,7 @@ class Quotes:
             line.tell(Priority.QUERY, lambda: line.client.cancelMktData(before.req_id))
         req_id = line.next_number()
         stream = Stream(instrument=found.instrument, contract=found.contract, req_id=req_id, heard_ns=self._clock())
-        stream.told = before.told if before is not None else ""
+        stream.told = before is not None and before.told
         self.streams[found.instrument.id] = self._by_req[req_id] = stream
         line.tell(Priority.QUERY, lambda: line.client.reqMktData(req_id, found.contract, "", False, False, []))
 
@@ -141,7 +143,7 @@ class Quotes:
         if why:
             stream.bid = stream.ask = stream.bid_size = stream.ask_size = 0.0
             stream.changed = False
-        if why != stream.told:
-            stream.told = why
+        if bool(why) is not stream.told:
+            stream.told = bool(why)
             severity, what = (ev.Severity.CRIT, f"no live prices: {why}") if why else (ev.Severity.INFO, "prices are live")
             self.emit(ev.Alert(ts=self._clock(), severity=severity, code="ib.market_data", text=f"{stream.instrument.id}: {what}"))

@@ -90,6 +90,7 @@ class Session:
     async def _one(self, line: Line) -> None:
         """Connect, look at everything, and stay. Raises LineError, RequestFailed or TimeoutError when it is over."""
         self.linked = True
+        self.looks.linked.set()
         await line.open()
         account_of(line)
         self._log("ib.connected", server=line.client.serverVersion(), connection=line.number)
@@ -99,9 +100,7 @@ class Session:
             self._alert(CRIT, "ib.contract", why)
         line.tell(Priority.QUERY, lambda: line.client.reqMarketDataType(LIVE))
         self._subscribe(line)
-        await self.looks.once(line)
-        if self.linked:
-            self._status(True, "connected")
+        self._spawn(self._relink(line, bare=False, told="connected"))
         tasks = [asyncio.ensure_future(self._watch(line)), asyncio.ensure_future(self.looks.run(line))]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -146,18 +145,13 @@ class Session:
             self._told = why
             self._alert(CRIT if window is None or window.person else INFO, "ib.session", f"no session with the broker: {why}{more}")
 
-    async def _relink(self, line: Line, bare: bool) -> None:
-        """Come back from a break between gateway and broker."""
-        try:
-            if bare:
-                self._subscribe(line)
-            async with asyncio.timeout(self.pace.answer):
-                await self.looks.done()
-        except (LineError, TimeoutError):
-            line.close("no answer after the broker came back")
-            return
-        if line is self.line and self.linked:
-            self._status(True, "broker reached again")
+    async def _relink(self, line: Line, bare: bool, told: str) -> None:
+        """Report the venue up once its records have been looked at; bare: subscriptions have been lost."""
+        if bare:
+            self._subscribe(line)
+        await self.looks.done()
+        if line is self.line and line.alive and self.linked:
+            self._status(True, told)
 
     # What TWS says: ib_line.NoticeHearer.
 
@@ -207,12 +201,16 @@ class Session:
         """React to a break between gateway and broker, and to its end."""
         self._unlinked = time.monotonic() if self.linked else self._unlinked
         self.linked = what is not R.LINK_LOST
-        self.looks.want()  # what happened while nothing came through
         line = self.line
         if not self.linked:
+            self.looks.linked.clear()
             self._status(False, told)
-        elif line is not None and not self.up:
-            self._spawn(self._relink(line, bare=what is R.LINK_BACK_BARE))
+            return
+        self.looks.linked.set()
+        self.orders.missed()  # what happened while nothing came through
+        self.looks.want()
+        if line is not None and not self.up:
+            self._spawn(self._relink(line, bare=what is R.LINK_BACK_BARE, told="broker reached again"))
         elif line is not None and what is R.LINK_BACK_BARE:
             self._subscribe(line)
 

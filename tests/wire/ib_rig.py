@@ -16,6 +16,10 @@ from bot.model.order import OrderSpec, Purpose, Side, TimeInForce
 from bot.venues.ib import IbEndpoint, IbVenue, Pace
 
 LIMIT_S = 15.0
+SPEED = 15.0
+"""Seconds of market time in one of the wall: what lasts long in a market does not last as long in a test."""
+QUOTES = tuple((float(n), 70_000.0 + 10 * n, 70_010.0 + 10 * n, 8.0) for n in range(90))
+"""One quote a second of market time, each 10 higher."""
 PACE = Pace(connect=3.0, answer=1.0, probe=0.2, stale=5.0, retry=0.02, retry_max=0.1, fresh=0.05)
 E = TypeVar("E")
 
@@ -67,11 +71,11 @@ class Rig:
 
 
 async def flow(desk: Desk) -> None:
-    """Let the market's clock follow the wall."""
+    """Let the market's clock follow the wall, SPEED times as fast."""
     loop = asyncio.get_running_loop()
-    began = loop.time() - desk.at
+    began = loop.time() - desk.at / SPEED
     while True:
-        desk.to(max(desk.at, loop.time() - began))
+        desk.to(max(desk.at, (loop.time() - began) * SPEED))
         await asyncio.sleep(0.002)
 
 
@@ -94,16 +98,25 @@ Body = Callable[[Rig], Awaitable[None]]
 def play(body: Body, *, pace: Pace = PACE, pins: dict[str, str] | None = None, **more: Any) -> None:
     """Let a body have an adapter that has begun to connect, and a market whose clock runs."""
 
+    heard: list[Any] = []
+
     async def whole() -> None:
         async with asyncio.timeout(LIMIT_S), running(**more) as desk:
             clock = asyncio.ensure_future(flow(desk))
             try:
                 async with adapter(desk, pace, pins=pins) as rig:
+                    rig.heard = heard
+                    rig.venue.session.listen(heard.append)
                     await body(rig)
             finally:
                 clock.cancel()
 
-    asyncio.run(whole())
+    try:
+        asyncio.run(whole())
+    except BaseException as error:
+        lines = [f"  {(e.ts - START) / S:7.3f} {e}" for e in heard if not isinstance(e, ev.Quote)]
+        error.add_note("\n".join(["heard, quotes left out:", *lines[-40:]]))
+        raise
 
 
-__all__ = ["LIMIT_S", "MBT", "PACE", "START", "Body", "Desk", "Rig", "S", "adapter", "flow", "play", "running", "until"]
+__all__ = ["QUOTES", "LIMIT_S", "MBT", "PACE", "START", "Body", "Desk", "Rig", "S", "adapter", "flow", "play", "running", "until"]
