@@ -51,7 +51,7 @@ class Adapters(msgspec.Struct, frozen=True, kw_only=True):
             early = PRICE_HISTORY_NS if instrument == built.pair.stable else 0
             source: Adapter = self.venues[venue] if venue in self.venues else self.prices[venue]
             asked.append(source.history(instrument, from_ns - early, to_ns))
-        found = await asyncio.gather(*asked)
+        found = [[_sized(built, e) for e in rows] for rows in await asyncio.gather(*asked)]
         for instrument, rows in zip((built.pair.lead, built.pair.hedge), found, strict=False):
             if not rows:
                 raise VenueError(f"{built.terms[instrument].venue}: no history of {instrument}")
@@ -60,6 +60,14 @@ class Adapters(msgspec.Struct, frozen=True, kw_only=True):
             marks = [ev.MarkPrice(q.ts, q.instrument, 0.5 * (q.bid + q.ask), 0.5 * (q.bid + q.ask)) for q in hedge]
             found = [found[0], [e for pair in zip(marks, hedge, strict=True) for e in pair], *found[2:]]
         return sorted((e for rows in found for e in rows), key=lambda e: e.ts)
+
+
+def _sized(built: Desk, event: Any) -> Any:
+    """Return a quote made from a bar with at least one lot on either side: a bar tells a price, and its volume is no depth."""
+    if type(event) is not ev.Quote or (event.bid_size > 0.0 and event.ask_size > 0.0):
+        return event
+    lot = float(built.terms[event.instrument].lot)
+    return ev.Quote(event.ts, event.instrument, event.bid, event.ask, event.bid_size or lot, event.ask_size or lot, event.venue_ts)
 
 
 class Where(msgspec.Struct, frozen=True, kw_only=True):

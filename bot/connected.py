@@ -68,7 +68,7 @@ class ConnectedRun:
         _, self.first_seq = where_it_stopped(folder, self.journal, (), 0)
         self.seq: Callable[[], int] = lambda: self.first_seq
         self.log = RunLog(folder.path / RUN_LOG, run_id=folder.run_id, seq=lambda: self.seq())
-        self.adapters = connect(self.desk, lambda name, **keys: self.log.said(self.clock(), name, keys))
+        self.adapters = connect(self.desk, lambda name, more=None, **keys: self.log.said(clock(), name, {**(more or {}), **keys}))
         inside = self.adapters.inside
         self.lines: dict[VenueId, Line | Shadow] = {
             name: Shadow(adapter, inside[name], clock) if name in inside else Line(adapter, clock, fresh=self.fresh)

@@ -114,5 +114,5 @@ class PublicPrice:
         """Return a quote; bid and ask of a bar are the close, half a tick away on either side so that the book is two-sided."""
         if bid == ask:
             half = 0.5 * float(self._terms.tick)
-            bid, ask = bid - half, ask + half
+            bid, ask = round(bid - half, 8), round(ask + half, 8)
         return Quote(at_ns, self._terms.id, bid, ask, 1.0, 1.0, at_ns)
