@@ -117,7 +117,7 @@ async def client(desk: Desk, key: str = KEY, secret: str = SECRET) -> AsyncItera
             return desk.world.clock() // 1_000_000
 
         def get_exceptions_by_url(self, url: Any, exactOrBroad: str) -> Any:
-            return self.exceptions["linear"][exactOrBroad]
+            return self.exceptions["linear"].get(exactOrBroad, {})
 
     base = f"127.0.0.1:{desk.server.port}"
     exchange = Local({"apiKey": key, "secret": secret, "enableRateLimit": False, "timeout": 2_000})
