@@ -13,6 +13,7 @@ from bot.wire.tws_account import ACCOUNT, AccountDesk
 from bot.wire.tws_blotter import Blotter
 from bot.wire.tws_codec import Fields
 from bot.wire.tws_contracts import Row, chain
+from bot.wire.tws_history import HistoryDesk
 from bot.wire.tws_links import Links
 from bot.wire.tws_market import MarketDesk
 from bot.wire.tws_orders import OrderDesk
@@ -49,6 +50,7 @@ class Server:
         plan = world.sites[venue].plan
         self.links = Links(plan, self.notify, self.market)
         self.lines = Lines(lambda: Client(self), plan, self.clock, shuts=(K.DROP, K.RESTART))
+        self.history = HistoryDesk(world, self.rows, lambda: self.links.heard)
         self._handlers = self._table()
         self._deaf = {kind: (skipped, _ignore if kind in OF_BROKER else answer) for kind, (skipped, answer) in self._handlers.items()}
         world.listen(venue, self._hear)
@@ -135,13 +137,13 @@ class Server:
             client.error(-1, code, NOTICES[code])
 
     def _table(self) -> dict[int, tuple[int, Handler]]:
-        o, r, a, m = self.orders, self.records, self.account, self.market
+        o, r, a, m, h = self.orders, self.records, self.account, self.market, self.history
         return {
             1: (1, m.subscribe), 2: (1, m.unsubscribe), 3: (0, o.place), 4: (1, o.cancel), 5: (1, r.open_orders), 6: (1, a.updates),
             7: (1, r.executions), 8: (1, o.ids), 9: (1, m.contract_details), 10: (1, m.depth), 11: (1, m.end_depth), 14: (1, _ignore),
-            15: (1, r.auto_open), 16: (1, r.all_open), 17: (1, _accounts), 49: (1, self._time), 58: (1, o.cancel_all), 59: (1, _ignore),
-            61: (1, a.positions), 62: (1, a.summary), 63: (1, a.cancel_summary), 64: (1, a.cancel_positions), 76: (1, a.updates_multi),
-            77: (1, _ignore), 91: (0, m.market_rule), 92: (0, a.pnl), 93: (0, _ignore), 99: (0, r.completed),
+            15: (1, r.auto_open), 16: (1, r.all_open), 17: (1, _accounts), 20: (0, h.bars), 25: (1, h.cancel), 49: (1, self._time),
+            58: (1, o.cancel_all), 59: (1, _ignore), 61: (1, a.positions), 62: (1, a.summary), 63: (1, a.cancel_summary), 64: (1, a.cancel_positions),
+            76: (1, a.updates_multi), 77: (1, _ignore), 91: (0, m.market_rule), 92: (0, a.pnl), 93: (0, _ignore), 99: (0, r.completed),
         }  # fmt: skip
 
     def _time(self, client: Client, fields: Fields) -> None:
