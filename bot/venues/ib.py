@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from bot.market.calendar import DeskSessions
 from bot.model import event as ev
 from bot.model.command import Command, QueryOrder, QueryVenue, Submit
+from bot.model.errors import VenueError
 from bot.model.ids import InstrumentId, VenueId
 from bot.model.instrument import Instrument, Kind
 from bot.model.ports import Emit
+from bot.venues import ib_checks
 from bot.venues.budget import Allowance, Budget
+from bot.venues.finding import Finding
 from bot.venues.ib_contracts import Contracts
 from bot.venues.ib_endpoint import IbEndpoint, Pace
+from bot.venues.ib_history import History
+from bot.venues.ib_line import Line, LineError, RequestFailed
 from bot.venues.ib_outbox import Outbox
 from bot.venues.ib_session import Session
 
@@ -49,6 +55,7 @@ class IbVenue:
         self.session = Session(venue, Contracts(own, endpoint.pins), endpoint, DeskSessions(own), clock=clock, log=log, pace=pace or Pace())
         self._outbox = Outbox(self.session, endpoint.client_id, clock, log)
         self._task: asyncio.Task[None] | None = None
+        self._history: History | None = None
 
     @property
     def venue(self) -> VenueId:
@@ -89,6 +96,48 @@ class IbVenue:
                 session.looks.venue()
         else:
             self._outbox.cancel(command)
+
+    # For others than the loop.
+
+    async def history(self, instrument: InstrumentId, from_ns: int, to_ns: int) -> list[ev.Quote]:
+        """Return the one-minute closes of [from_ns, to_ns) as quotes, oldest first. Raises VenueError when they cannot be had."""
+        async with self._connected() as line:
+            found = self.session.contracts.found.get(instrument)
+            if found is None:
+                raise VenueError(f"{self._venue}: {self.session.contracts.why.get(instrument, f'{instrument} is not traded here')}")
+            if self._history is None:
+                self._history = History()
+            return await self._history.quotes(line, found, from_ns, to_ns)
+
+    async def examine(self) -> list[Finding]:
+        """Look at everything that must be right before orders may leave."""
+        try:
+            async with self._connected() as line:
+                return await ib_checks.examine(self.session, line, self._clock())
+        except VenueError as error:
+            return [Finding(name="session", ok=False, found=str(error), fix="start TWS or Gateway, allow API connections, check port, client id and account")]
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Line]:
+        """Lend the session's line, of a session for the length of the block when none is kept. Raises VenueError."""
+        own, session = self._task is None, self.session
+        if own:
+            self.start(_unheard)
+        try:
+            async with asyncio.timeout(session.pace.connect + session.pace.answer):
+                await session.ready.wait()
+            if session.line is None:
+                raise VenueError(f"{self._venue}: not connected")
+            yield session.line
+        except TimeoutError:
+            raise VenueError(f"{self._venue}: {session.why or 'no answer in time'}") from None
+        except (LineError, RequestFailed) as error:
+            raise VenueError(f"{self._venue}: {error}") from error
+        finally:
+            if own:
+                self.stop()
+                await self.closed()
+                self._task = None
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Say so when supervision has ended by itself, which only a defect can cause."""

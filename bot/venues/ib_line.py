@@ -269,11 +269,11 @@ class Line:
         if transport is not None:
             transport.abort()  # a peer that does not read would keep a polite close waiting
 
-    async def ask(self, key: int | str, act: Callable[[], None]) -> list[Any]:
+    async def ask(self, key: int | str, act: Callable[[], None], patience: float = 1.0) -> list[Any]:
         """Send a question with `act` and return the rows of its answer. Raises LineError, RequestFailed, TimeoutError.
 
         key: a request number from `number_for`, or the protocol's own name of an answer that has none; such a question is
-        asked by one caller at a time.
+        asked by one caller at a time. patience: times Pace.answer.
         """
         if key in self._ear.asked:
             raise LineError(f"{key!r} is already being asked")
@@ -283,7 +283,7 @@ class Line:
         self._ear.asked[key] = future, []
         self.budget.ask(Priority.QUERY, lambda: self._act(key, act))
         try:
-            async with asyncio.timeout(self.pace.answer):
+            async with asyncio.timeout(self.pace.answer * patience):
                 return await future
         except TimeoutError:
             if isinstance(key, str):  # a late end of this answer would end the next one, which then looks complete

@@ -33,7 +33,9 @@ CRIT, WARN, INFO = ev.Severity.CRIT, ev.Severity.WARN, ev.Severity.INFO
 class Session:
     """One session after another. line: the connection in use or being built, None between two. up: whether the venue is reported up.
 
-    linked: whether the gateway reaches the broker, by its last word.
+    linked: whether the gateway reaches the broker, by its last word. ready: set while up. offset_s: the broker's clock less ours,
+    by its last answer. pinned: instruments whose contract terms the
+    configuration confirms. why: reason of the last end of a session.
     """
 
     def __init__(
@@ -43,7 +45,10 @@ class Session:
         self.emit: Emit = lambda event: None
         self.line: Line | None = None
         self.up = False
+        self.ready = asyncio.Event()
         self.linked = True
+        self.offset_s = 0
+        self.pinned = frozenset(endpoint.pins)
         self.contracts = contracts
         self.looks = Looks(venue, contracts, clock, log)
         self.orders = self.looks.orders = Orders(venue, endpoint.client_id, contracts, clock, log, self.looks.want)
@@ -53,6 +58,7 @@ class Session:
         self._endpoint = endpoint
         self._clock = clock
         self._log = log
+        self.why = ""
         self._told = ""
         self._unlinked = 0.0
         self._helpers: set[asyncio.Task[None]] = set()
@@ -93,6 +99,7 @@ class Session:
         self.looks.linked.set()
         await line.open()
         account_of(line)
+        await self._hour(line)
         self._log("ib.connected", server=line.client.serverVersion(), connection=line.number)
         self.orders.new_line()
         self.quotes.forget()
@@ -122,13 +129,17 @@ class Session:
                 raise LineError(line.why)
             if not self.linked and time.monotonic() - self._unlinked > self.pace.relink:
                 raise LineError("the gateway has been without the broker for long")
-            told = await line.ask("time", line.client.reqCurrentTime)
-            offset = int(told[0]) - self._clock() // _S
-            if abs(offset) > CLOCK_OFFSET_S:
-                self._alert(WARN, "ib.clock", f"the broker's clock is {offset} s ahead of ours")
+            await self._hour(line)
             for instrument in self.quotes.silent(int(self.pace.stale * _S)):
                 self._log("ib.stale_stream", instrument=instrument)
                 self.quotes.subscribe(line, self.contracts.found[instrument])
+
+    async def _hour(self, line: Line) -> None:
+        """Ask for the time of day: proof of life, and how far the clocks are apart."""
+        told = await line.ask("time", line.client.reqCurrentTime)
+        before, self.offset_s = self.offset_s, int(told[0]) - self._clock() // _S
+        if abs(self.offset_s) > CLOCK_OFFSET_S >= abs(before):
+            self._alert(WARN, "ib.clock", f"the broker's clock is {self.offset_s} s ahead of ours")
 
     def _subscribe(self, line: Line) -> None:
         for found in self.contracts.found.values():
@@ -136,6 +147,7 @@ class Session:
 
     def _lost(self, why: str) -> None:
         """Report that the session is over; the same reason is alerted to once until a session has come up."""
+        self.why = why
         self.quotes.forget()
         self.looks.fail(why)
         window = window_at(self._clock())
@@ -222,6 +234,7 @@ class Session:
     def _status(self, up: bool, reason: str) -> None:
         if up is not self.up:
             self.up = up
+            self.ready.set() if up else self.ready.clear()
             self._told = "" if up else self._told
             self.emit(ev.VenueStatus(ts=self._clock(), venue=self._venue, up=up, reason=reason))
 

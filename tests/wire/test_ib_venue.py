@@ -5,10 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from ib_rig import MBT, Rig, play, until
+from ib_rig import MBT, PACE, START, Rig, S, adapter, play, until
 
 from bot.model import event as ev
+from bot.model.errors import VenueError
 from bot.model.order import Outcome, Side, TimeInForce
+from bot.venues.ib import IbEndpoint, IbVenue, Pace
 
 pytest.importorskip("ib_insync", reason="ib_insync is not installed here")
 
@@ -79,5 +81,102 @@ def test_after_a_cut_it_comes_back_with_what_happened_meanwhile() -> None:
         rig.submit("P00001L00000003", Side.SELL, 2, 68_990, tif=TimeInForce.IOC, opening=False)
         await until(lambda: len(rig.of(ev.OrderFilled)) == 2)
         assert rig.desk.exchange.positions() == {}
+
+    play(body)
+
+
+def test_history_is_minutes_as_quotes_within_the_brokers_limits() -> None:
+    async def body(rig: Rig) -> None:
+        await rig.quoted()
+        to_ns = rig.desk.world.clock()
+        quotes = await rig.venue.history(MBT.id, to_ns - 3 * 86_400 * S, to_ns)
+        bars = rig.desk.world.bars(MBT.id, to_ns - 3 * 86_400 * S, to_ns)
+        ended = [b for b in bars if b.from_ns + 60 * S < to_ns]
+        assert len(ended) >= 30
+        assert [(q.ts, 0.5 * (q.bid + q.ask)) for q in quotes] == [(b.from_ns + 60 * S, b.close) for b in ended]
+        assert all(q.bid < q.ask and q.bid_size > 0.0 and q.ask_size > 0.0 and q.instrument == MBT.id for q in quotes)
+
+    play(body, history_min=31)
+
+
+def test_history_without_bars_is_empty_and_of_a_stranger_fails() -> None:
+    async def body(rig: Rig) -> None:
+        assert await rig.venue.history(MBT.id, START - 86_400 * S, START - 43_200 * S) == []
+        with pytest.raises(VenueError, match="GBPX26 is not traded here"):
+            await rig.venue.history("GBPX26", START - S, START)
+
+    play(body)
+
+
+def test_an_examination_finds_everything_in_order() -> None:
+    async def body(rig: Rig) -> None:
+        await rig.quoted()
+        rows = {f.name: f for f in await rig.venue.examine()}
+        assert not [f for f in rows.values() if not f.ok], rows
+        assert rows["account"].found == "DU7654321, paper"
+        assert rows["MBTX26 commission"].found == "2.50 USD a lot, 2.50 here"
+        assert rows["front month"].found == "MBTX26, rolls from 2026-11-16"
+        assert set(rows) >= {"session", "clock", "margin", "MBTX26 contract", "MBTX26 prices", "MBTX26 initial margin"}
+        assert not rig.desk.exchange.orders
+
+    play(body)
+
+
+def test_an_examination_without_a_session_makes_its_own_and_leaves_none() -> None:
+    async def body(rig: Rig) -> None:
+        await rig.quoted()
+        endpoint = IbEndpoint(host="127.0.0.1", port=rig.desk.server.port, client_id=9)
+        venue = IbVenue("cme", {MBT.id: MBT}, endpoint, clock=rig.desk.world.clock, pace=PACE)
+        assert [f.ok for f in await venue.examine()][:3] == [True, True, True]
+        await until(lambda: set(rig.desk.server.clients) == {7})
+        away = IbVenue("cme", {MBT.id: MBT}, IbEndpoint(host="127.0.0.1", port=1, client_id=9), clock=rig.desk.world.clock, pace=Pace(connect=0.1, answer=0.1))
+        (row,) = await away.examine()
+        assert not row.ok and row.fix and "refused" in row.found.lower()
+
+    play(body)
+
+
+def test_other_terms_than_pinned_are_not_traded() -> None:
+    async def body(rig: Rig) -> None:
+        await until(lambda: rig.up)
+        assert "its terms have changed" in rig.alerts("ib.contract")[0].text
+        rig.submit(FIRST, Side.BUY, 1, 70_010)
+        assert [b.client_id for b in rig.of(ev.SendBlocked)] == [FIRST] and not rig.desk.exchange.orders
+
+    play(body, pins={MBT.id: "1:0123456789abcdef"})
+
+
+def test_a_burst_keeps_to_the_brokers_limit_and_what_waited_too_long_never_leaves() -> None:
+    async def body(rig: Rig) -> None:
+        await rig.quoted()
+        names = [f"P00001L{n:08d}" for n in range(80)]
+        for n, name in enumerate(names):
+            rig.submit(name, Side.BUY, 1, 60_000 + 5 * n)
+        blocked = {b.client_id for b in rig.of(ev.SendBlocked)}
+        assert not blocked
+        await until(lambda: len(rig.of(ev.SendBlocked)) + len(rig.of(ev.OrderAccepted)) == len(names))
+        blocked = {b.client_id for b in rig.of(ev.SendBlocked)}
+        assert blocked and {b.reason for b in rig.of(ev.SendBlocked)} == {"message budget"}
+        assert set(rig.desk.exchange.orders) == set(names) - blocked
+        assert not rig.alerts("ib.too_many_messages")
+
+    play(body)
+
+
+def test_an_order_of_another_hand_is_in_the_snapshot_and_its_fill_without_an_id() -> None:
+    async def body(rig: Rig) -> None:
+        await rig.quoted()
+        async with adapter(rig.desk, client_id=8) as other:
+            await other.quoted()
+            other.submit("X1", Side.BUY, 1, 69_000)
+            await until(lambda: other.of(ev.OrderAccepted))
+        rig.query_venue()
+        await until(lambda: rig.of(ev.VenueSnapshot))
+        assert [w.client_id for w in rig.of(ev.VenueSnapshot)[0].working] == ["X1"]
+        rig.desk.exchange.trade_manually(MBT.id, Side.SELL, Decimal(2), rig.desk.world.clock())
+        rig.query_venue()
+        await until(lambda: len(rig.of(ev.VenueSnapshot)) == 2)
+        assert [(f.client_id, f.side, f.qty) for f in rig.of(ev.OrderFilled)] == [("", Side.SELL, 2)]
+        assert rig.of(ev.VenueSnapshot)[1].positions == {MBT.id: -2}
 
     play(body)
