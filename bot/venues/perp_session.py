@@ -19,6 +19,8 @@ RETRY_S = (0.3, 10.0)
 MIND_S = 30.0
 """How often clock, key and deleveraging rank are looked at."""
 LOOK_S = 0.02
+WARNINGS = frozenset({"clock", "margin brackets"})
+"""Findings that a person must see and that do not stop orders: the clock is corrected for, brackets only warn."""
 SOCKET_S = 1.0
 
 
@@ -31,7 +33,8 @@ class Session:
         self._snapshots = snapshots
         self._endpoint = endpoint
         self._up = False
-        self._why = ""
+        self._started = False
+        self._said = ""
         self._asked: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -58,10 +61,10 @@ class Session:
             await asyncio.gather(*tasks, *self._asked, return_exceptions=True)
 
     def _status(self, up: bool, reason: str) -> None:
-        """Tell once whether the venue can be used."""
-        if up is self._up and reason == self._why:
+        """Tell whether the venue can be used, when that changes."""
+        if up is self._up and self._started:
             return
-        self._up, self._why = up, reason
+        self._started, self._up = True, up
         self._line.emit(ev.VenueStatus(ts=self._line.clock(), venue=self._line.venue, up=up, reason=reason))
 
     # The account.
@@ -91,15 +94,17 @@ class Session:
         line = self._line
         line.key_refused.clear()
         findings = await perp_checks.examine(line, self._endpoint.leverage, True)
+        bad = [f for f in findings if not f.ok and f.name not in WARNINGS]
         for f in findings:
-            if not f.ok and f.name in ("clock", "margin brackets"):
+            if not bad and not f.ok:
                 line.alert(ev.Severity.WARN, "perp.account", f"{line.venue}: {f.name}: {f.found}; {f.fix}")
-        bad = [f for f in findings if not f.ok and f.name not in ("clock", "margin brackets")]
         if bad:
             text = "; ".join(f"{f.name}: {f.found}; {f.fix}" for f in bad)
-            if text != self._why:
+            if text != self._said:
                 line.alert(ev.Severity.CRIT, "perp.account", f"{line.venue}: {text}")
+                self._said = text
             raise PermissionError(text)
+        self._said = ""
 
     async def _attended(self) -> None:
         """Run the streams until one ends; the venue is up from when they are connected."""

@@ -144,7 +144,10 @@ class AccountStreams:
                 self._order(order)
 
     def _order(self, order: Any) -> None:
-        """Tell of one of our orders; anybody else's shows up in the next full answer."""
+        """Tell of one of our orders; a stranger's that filled is asked after.
+
+        ccxt passes on no fills of liquidations and deleveraging (Binance: execution type CALCULATED), only their orders.
+        """
         line = self._line
         if order.get("symbol") not in line.symbols.id_of:
             return
@@ -158,6 +161,8 @@ class AccountStreams:
         if client_id:
             for event in order_events(state, client_id, line.clock()):
                 line.emit(event)
+        elif state.filled:
+            self._ask()
 
     async def _trades(self) -> None:
         while True:

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 from bot.market.calendar import DeskSessions
 from bot.model import event as ev
-from bot.model.command import Submit
+from bot.model.command import QueryOrder, Submit
 from bot.model.instrument import FeeSchedule, Instrument, Kind, MarginTier
 from bot.model.order import OrderSpec, Purpose, Side, TimeInForce
 from bot.sim.exchange import Exchange, Rules
-from bot.sim.faults import Fault, FaultPlan
+from bot.sim.faults import Fault, FaultKind, FaultPlan
 from bot.sim.wire import Delays
 from bot.venues.perp import PerpEndpoint, PerpVenue
 from bot.venues.sim import SimVenue
@@ -47,7 +47,7 @@ class Rig:
         self.exchange = exchange
         self.site = SimVenue(exchange, delays=delays, plan=FaultPlan("perp", faults), now_ns=START)
         self.world = World({"perp": self.site}, _source(moves), self.clock)
-        self.server = Server(self.world, "perp", {KEY: SECRET})
+        self.server = Server(self.world, "perp", {KEY: SECRET}, answer_s=0.5)
         self.heard: list[ev.Event] = []
         self.logged: list[tuple[str, Any]] = []
         self.venue: PerpVenue = None  # type: ignore[assignment]
@@ -65,6 +65,15 @@ class Rig:
     def adapter(self, **more: Any) -> PerpVenue:
         """An adapter for the server."""
         return PerpVenue("perp", {PERP.id: PERP}, self.endpoint(**more), clock=self.clock, log=lambda what, fields: self.logged.append((what, fields)))
+
+    def hurt(self, kind: FaultKind, count: int = 1, seconds: float = 0.0, **args: float) -> None:
+        """Script a fault from now on, in place of any other."""
+        plan = FaultPlan("perp", [Fault(at_ns=self.clock(), venue="perp", kind=kind, count=count, for_ns=int(seconds * S), args=args)])
+        self.site.plan = self.server.faults.plan = plan
+
+    def hits(self, kind: FaultKind) -> int:
+        """How often the scripted fault struck."""
+        return self.server.faults.plan.hits.get(kind, 0)
 
     def of(self, kind: type[E]) -> list[E]:
         """Events of one type, in order."""
@@ -94,6 +103,38 @@ def _source(moves: Sequence[tuple[float, float, float, float]]) -> Iterator[Any]
 def steady(seconds: int = 60, bid: float = 70_000.0, ask: float = 70_010.0, size: float = 8.0) -> list[tuple[float, float, float, float]]:
     """A market that says the same ten times a second."""
     return [(n / 10.0, bid, ask, size) for n in range(seconds * 10)]
+
+
+async def resolved(rig: Rig, client_id: str, patience_s: float = 0.4, absent_s: float = 0.4) -> str:
+    """Supervise an order as the engine does, in short: ask when there is silence; return "ended" or "absent".
+
+    patience_s: silence before the first question; absent_s: how long the answer has to be that there is no such order.
+    """
+    sent = asked = rig.clock()
+    unknown_since = 0
+    seen = 0
+    while True:
+        for event in rig.about(client_id)[seen:]:
+            seen += 1
+            if isinstance(event, ev.OrderEnded) and sum((f.qty for f in fills_of(rig, client_id)), D(0)) >= event.cum_qty:
+                return "ended"
+            if isinstance(event, ev.OrderNotFound):
+                unknown_since = unknown_since or event.ts
+                if event.ts - unknown_since > absent_s * S:
+                    return "absent"
+            elif isinstance(event, ev.OrderAccepted | ev.OrderFilled):
+                unknown_since = 0
+        now = rig.clock()
+        silent = any(isinstance(e, ev.NoAnswer) for e in rig.about(client_id)) or now - sent > patience_s * S
+        if silent and now - asked > 0.1 * S:
+            asked = now
+            rig.venue.send(QueryOrder("perp", PERP.id, client_id), now)
+        await asyncio.sleep(0.005)
+
+
+def fills_of(rig: Rig, client_id: str) -> list[ev.OrderFilled]:
+    """Distinct executions told of one order."""
+    return list({e.exec_id: e for e in rig.about(client_id) if isinstance(e, ev.OrderFilled)}.values())
 
 
 @asynccontextmanager
