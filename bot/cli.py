@@ -232,24 +232,6 @@ def sessions(symbol: str, from_ns: int, to_ns: int, json_out: bool) -> int:
 
 
 @cli.group()
-def bench() -> None:
-    """Measure the engine."""
-
-
-@bench.command()
-@click.option("--file", "path", type=FILE, required=True, help="npz made by the task's generator.")
-@configured
-@as_json
-def ticks(path: Path, files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool) -> int:
-    """Run the published tick task through the real engine, gate, venue and accounting."""
-    settings = load("bench", files, sets).settings
-    from bot.backtest.bench import run
-
-    emit("bench ticks", run(path, settings.limits, settings.execution), json_out)
-    return OK
-
-
-@cli.group()
 def config() -> None:
     """Settings and where they come from."""
 

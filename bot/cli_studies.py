@@ -1,4 +1,4 @@
-"""The verbs that study files and trade nothing: gaps, sweep, data check and data compare. `gaps` without a file asks the desk.
+"""The verbs that study files and the machine: gaps, sweep, data check, data compare, bench. `gaps` without a file asks the desk.
 
 As in bot.cli everything heavy is imported inside the verb; what a verb does stands in bot.backtest.
 """
@@ -17,7 +17,7 @@ ERROR = 1
 
 def register(cli: click.Group) -> None:
     """Add the verbs to the command line."""
-    for verb in (gaps, sweep, data):
+    for verb in (gaps, sweep, data, bench):
         cli.add_command(verb)
 
 
@@ -179,4 +179,56 @@ def compare(folder: Path, days: int, seed: int | None, files: tuple[Path, ...], 
         emit("data compare", result, json_out)
     else:
         click.echo("\n".join(lines(result)))
+    return 0
+
+
+@click.group()
+def bench() -> None:
+    """Measure the engine and the way through it."""
+
+
+@bench.command()
+@click.option("--file", "path", type=FILE, required=True, help="npz made by the task's generator.")
+@configured
+@as_json
+def ticks(path: Path, files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool) -> int:
+    """Run the published tick task through the real engine, gate, venue and accounting."""
+    from bot import config
+    from bot.backtest.bench import run
+
+    settings = config.load("bench", files=files, sets=sets).settings
+    emit("bench ticks", run(path, settings.limits, settings.execution), json_out)
+    return 0
+
+
+@bench.command()
+@click.option("--cycles", type=click.IntRange(1), default=2_000, show_default=True, help="Cycles counted in each of the three series.")
+@click.option("--pace-ms", type=click.IntRange(2), default=55, show_default=True, help="Time between two ticks of the lead; the exchange takes 1,200 orders a minute.")
+@click.option("--serve", "serving", is_flag=True, hidden=True)
+@configured
+@as_json
+def wire(cycles: int, pace_ms: int, serving: bool, files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool) -> int:
+    """Measure bytes received to order bytes sent, through the real client libraries, servers in a process of their own."""
+    from bot import config
+
+    settings = config.load("bench", files=files, sets=sets).settings
+    if serving:
+        import asyncio
+
+        from bot.latency import market
+
+        return asyncio.run(market.serve(settings, pace_ms * 1_000_000, lambda said: emit("wire", said, True)))
+    from bot.desk.progress import Bar
+    from bot.latency.run import run
+    from bot.latency.summary import lines, result
+
+    options = [word for name, values in (("--config", files), ("--set", sets)) for value in values for word in (name, str(value))]
+    with Bar("bench wire") as bar:
+        found = result(cycles, pace_ms, run(settings, data_dir(), cycles=cycles, pace_ms=pace_ms, options=options, progress=bar.to))
+    if json_out:
+        emit("bench wire", found, json_out)
+    else:
+        from bot.desk.card import plain
+
+        click.echo("\n".join(lines(plain(found))))
     return 0

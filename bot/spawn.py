@@ -22,8 +22,8 @@ MS = 1_000_000
 
 
 @asynccontextmanager
-async def servers(options: Sequence[str], log: Path) -> AsyncIterator[Ready]:
-    """Run `wire` with these options for the length of a block. log: takes what it has to say besides.
+async def servers(options: Sequence[str], log: Path, verb: Sequence[str] = ("wire", "--attached")) -> AsyncIterator[Ready]:
+    """Run `wire` with these options for the length of a block. log: takes what it has to say besides. verb: another one that serves.
 
     It ends with us, however we end, because it reads our end of a pipe; a signal to our terminal does not reach it, so that a
     desk that is told to stop can still settle. Raises VenueError with its last words when it does not begin.
@@ -32,7 +32,7 @@ async def servers(options: Sequence[str], log: Path) -> AsyncIterator[Ready]:
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
     with log.open("ab") as said:
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bot", "wire", "--attached", *options, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=said,
+            sys.executable, "-m", "bot", *verb, *options, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=said,
             env={**os.environ, "PYTHONPATH": path}, start_new_session=True,
         )  # fmt: skip
     try:

@@ -11,6 +11,8 @@ import importlib
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+import msgspec
+
 from bot.model import event as ev
 from bot.model.command import Cancel, Command, QueryOrder, Submit
 from bot.model.errors import VenueError
@@ -19,6 +21,7 @@ from bot.model.instrument import Instrument
 from bot.model.order import Outcome
 from bot.model.ports import Emit
 from bot.venues import perp_checks
+from bot.venues.budget import Allowance
 from bot.venues.finding import Finding
 from bot.venues.perp_account import RESTART_NS, Fills, Snapshots
 from bot.venues.perp_client import build
@@ -41,12 +44,13 @@ class PerpVenue:
 
     def __init__(
         self, venue: VenueId, instruments: Mapping[InstrumentId, Instrument], endpoint: PerpEndpoint, *,
-        clock: Callable[[], int], log: Log = silent, since_ns: int | None = None,
+        clock: Callable[[], int], log: Log = silent, since_ns: int | None = None, allowances: tuple[Allowance, ...] | None = None,
     ) -> None:  # fmt: skip
-        """Raises ConfigError for an exchange that is not known or a venue without instruments."""
+        """allowances: of messages, instead of the exchange's own. Raises ConfigError for an exchange that is not known or a venue without instruments."""
         terms_of(instruments, venue)
         self._venue = venue
-        self._quirks = quirks_of(endpoint.exchange)
+        quirks = quirks_of(endpoint.exchange)
+        self._quirks = quirks if allowances is None else msgspec.structs.replace(quirks, allowances=allowances)
         self._symbols = Symbols(instruments, venue)
         self._endpoint = endpoint
         self._clock = clock

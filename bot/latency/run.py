@@ -1,0 +1,234 @@
+"""The desk's side of the benchmark: real adapters, runtime, journal and observers; a strategy that turns the pair at every tick.
+
+One cycle: a tick of the lead makes the engine send one lot, its fill makes it send the hedge, and the next tick finds the pair
+hedged and at rest. Every other cycle opens, through the whole gate; the ones in between close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bot import spawn
+from bot.checks import Checks
+from bot.clock import Steady
+from bot.composition import Desk, desk
+from bot.config import Settings
+from bot.desk.feed import Together
+from bot.desk.pace import LiveShell
+from bot.desk.runlog import RunLog
+from bot.desk.traffic import Traffic
+from bot.engine.obligations import PairTerms, fresh
+from bot.engine.step import Step
+from bot.journal.tape import FileTape
+from bot.kill.latch import Latch
+from bot.latency.summary import Series, of_series
+from bot.latency.taps import DurableJournal, FleetingJournal, Tape, TappedLoop, TimedEngine, TimedLine, TimedRuntime, Way, paths
+from bot.model import event as ev
+from bot.model.errors import VenueError
+from bot.model.ids import VenueId
+from bot.model.intent import PairIntent
+from bot.model.order import Purpose
+from bot.model.view import View
+from bot.tally import Tally
+from bot.venues.budget import Allowance
+from bot.venues.ib import IbEndpoint, IbVenue
+from bot.venues.perp import PerpEndpoint, PerpVenue
+from bot.wire.ready import HOST, Ready
+
+S = 1_000_000_000
+WARM_UP = 100
+"""Cycles before the first one counted: caches fill, code specialises, connections are dialled."""
+UP_S = 30.0
+STALLED_S = 20.0
+"""A series without a hedge for this long has failed."""
+WIDE = (Allowance(limit=1_000, span_ns=S),)
+"""The exchange's message budget must not be what is measured: it is asked, and has room."""
+SERIES = ((True, True), (False, True), (True, False))
+"""(durable, hedges over the order socket), in the order they are run."""
+
+
+class Memory(msgspec.Struct):
+    """Nothing is remembered."""
+
+
+class Turn:
+    """The strategy: the other target at every tick of the lead that finds the pair at rest."""
+
+    id = "turn"
+
+    def __init__(self, lead: str) -> None:
+        self.lead = lead
+        self.at_rest: Callable[[], bool] = lambda: False
+
+    def start(self, params: Any, history: Sequence[ev.Event]) -> Memory:
+        """Return an empty memory."""
+        return Memory()
+
+    def on_event(self, memory: Any, view: View, event: ev.Event) -> PairIntent | None:
+        """Ask for the other side."""
+        if not isinstance(event, ev.Quote) or event.instrument != self.lead or not self.at_rest():
+            return None
+        return PairIntent(pair=view.pair, target_lead=Decimal(0) if view.target else Decimal(1), reason="benchmark", edge_bp=10.0, horizon_days=1.0)
+
+    def rearms(self, memory: Any, view: View) -> bool:
+        """A stop ends the benchmark."""
+        return False
+
+
+class Cycles:
+    """Observer that counts hedges and ends the run after enough of them."""
+
+    def __init__(self, wanted: int, done: Callable[[int], None]) -> None:
+        self.hedged = self.refused = 0
+        self.at_s = 0.0
+        self._wanted = wanted
+        self._done = done
+
+    def stepped(self, event: ev.Event, out: Step) -> None:
+        """Count."""
+        for decided in out.events:
+            if isinstance(decided, ev.OrderIntended) and decided.order.purpose is Purpose.HEDGE:
+                self.hedged += 1
+                self.at_s = asyncio.get_running_loop().time()
+                self._done(self.hedged)
+            elif isinstance(decided, ev.Refused):
+                self.refused += 1
+
+    def marked(self, now_ns: int) -> None:
+        """Marks are not counted."""
+
+
+class Bench:
+    """One series: a desk connected, warmed up, turned `cycles` times and taken apart."""
+
+    def __init__(self, settings: Settings, ready: Ready, folder: Path, number: int, tape: Tape, progress: Callable[[int], None]) -> None:
+        self.settings, self.folder, self.number, self.tape, self.progress = settings, folder, number, tape, progress
+        self.built: Desk = desk(settings)
+        self.clock = Steady(ready.offset_ns)
+        self.ready = ready
+
+    def lines(self, socket: bool) -> dict[VenueId, TimedLine]:
+        """Return the lines to both venues."""
+        built, ready = self.built, self.ready
+        lead, hedge = built.venues
+        offshore = PerpEndpoint(exchange="binanceusdm", key=ready.key, secret=ready.secret, base_url=f"http://{HOST}:{ready.perp_port}", order_socket=socket)
+        broker = IbEndpoint(host=HOST, port=ready.tws_port, client_id=self.number, account=ready.account)
+        adapters = (
+            IbVenue(lead, built.terms, broker, clock=self.clock), PerpVenue(hedge, built.terms, offshore, clock=self.clock, allowances=WIDE),
+        )  # fmt: skip
+        found = {adapter.venue: TimedLine(adapter, self.clock, fresh=True) for adapter in adapters}
+        for line in found.values():
+            line.tape = self.tape
+        return found
+
+    def engine(self) -> tuple[TimedEngine, Turn]:
+        """Return an engine and its strategy."""
+        built = self.built
+        strategy = Turn(built.pair.lead)
+        pair = PairTerms(id="bench", strategy=strategy.id, lead=built.pair.lead, hedge=built.pair.hedge, stable=built.pair.stable)
+        stable = {} if pair.stable is None else {built.terms[pair.hedge].settle: pair.stable}
+        engine = TimedEngine(
+            fresh(self.number, "B", (pair,), built.venues), built.terms, built.sessions, {strategy.id: (strategy, Memory())}, self.settings.limits,
+            self.settings.execution, stable,
+        )  # fmt: skip
+        engine.tape = self.tape
+        watch, ob = engine.loops[0].watch, engine.ob
+        strategy.at_rest = lambda: not ob.live and watch.since_ns == 0 and ob.ready
+        return engine, strategy
+
+    async def run(self, cycles: int, durable: bool, socket: bool) -> None:
+        """Run the series; its marks are on the tape. Raises VenueError when a venue does not come up or the cycles stop."""
+        lines = self.lines(socket)
+        journal = DurableJournal(self.folder / "journal.db", self.tape) if durable else FleetingJournal(self.tape)
+        seen = FileTape(self.folder / "tape", from_seq=0)
+        try:
+            for line in lines.values():
+                line.connect()
+            for line in lines.values():
+                await line.ready(UP_S)
+            cash = {name: dict((await line.stated(UP_S)).cash) for name, line in lines.items()}
+            if isinstance(journal, DurableJournal):
+                journal.lease_run("bench")
+            await self._turn(lines, journal, seen, cycles, cash)
+        finally:
+            for line in lines.values():
+                line.stop()
+            await asyncio.gather(*(line.adapter.closed() for line in lines.values()))
+            seen.close()
+            journal.close()
+
+    async def _turn(self, lines: dict[VenueId, TimedLine], journal: Any, seen: FileTape, cycles: int, cash: dict[VenueId, dict[str, Decimal]]) -> None:
+        engine, _ = self.engine()
+        now = self.clock()
+        log = RunLog(self.folder / "run.log", run_id="bench", seq=lambda: runtime.seq)
+        counted = Cycles(cycles, lambda n: done(n))
+        runtime = TimedRuntime(engine, journal, seen, lines, observer=Together(Tally(engine, 0.0), Traffic(engine), log, Checks(engine), counted))
+        shell = LiveShell(runtime, clock=self.clock, end_ns=ev.NEVER, latch=Latch(self.folder))
+
+        def done(hedged: int) -> None:
+            self.progress(hedged)
+            if hedged >= cycles:
+                shell.stop("enough")
+
+        runtime.start(ev.RunStarted(ts=now, run=self.number, mode="B", cash=cash))
+        if self.built.pair.stable is not None:  # a peg that does not move: the reference price is not in the path
+            runtime.emit(ev.Quote(now, self.built.pair.stable, 1.0, 1.0, 1e6, 1e6, now))
+        counted.at_s = asyncio.get_running_loop().time()
+        watching = asyncio.ensure_future(_watched(counted))
+        running = asyncio.ensure_future(shell.run())
+        await asyncio.wait({watching, running}, return_when=asyncio.FIRST_COMPLETED)
+        log.stopped(self.clock(), "enough")
+        for task in (watching, running):
+            if task.done():
+                task.result()
+            task.cancel()
+
+
+async def _watched(counted: Cycles) -> None:
+    """Raise VenueError when cycles stop."""
+    loop = asyncio.get_running_loop()
+    while loop.time() - counted.at_s < STALLED_S:
+        await asyncio.sleep(1.0)
+    raise VenueError(f"no hedge for {STALLED_S:g} s after {counted.hedged} cycles ({counted.refused} refusals)")
+
+
+@contextmanager
+def _scratch(root: Path) -> Iterator[Path]:
+    """Give a folder on the desk's own disk, gone afterwards: what a commit costs depends on the disk."""
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=root) as name:
+        yield Path(name)
+
+
+def run(settings: Settings, data_dir: Path, *, cycles: int, pace_ms: int, options: Sequence[str], progress: Callable[[float], None]) -> list[Series]:
+    """Run every series on servers in a process of their own and return what was measured.
+
+    Raises VenueError when the servers or the cycles fail, ConfigError.
+    """
+    out = []
+    whole = cycles + WARM_UP
+    with _scratch(data_dir) as folder:
+        for number, (durable, socket) in enumerate(SERIES, start=1):
+            tape: Tape = []
+            place = folder / str(number)
+            place.mkdir()
+
+            async def series(number: int = number, durable: bool = durable, socket: bool = socket, tape: Tape = tape, place: Path = place) -> None:
+                words = ("bench", "wire", "--serve", "--pace-ms", str(pace_ms))
+                async with spawn.servers(options, place / "servers.log", words) as ready:
+                    bench = Bench(settings, ready, place, number, tape, lambda n: progress((number - 1 + n / whole) / len(SERIES)))
+                    await bench.run(whole, durable, socket)
+
+            with asyncio.Runner(loop_factory=lambda tape=tape: TappedLoop(tape)) as runner:  # type: ignore[misc]
+                runner.run(series())
+            ways: list[tuple[str, Way]] = list(paths(tape))
+            out += of_series(ways, warm_up=WARM_UP, durable=durable, socket=socket)
+    return out
