@@ -33,7 +33,7 @@ RATE, RATE_CAP = 0.0001, 0.003
 
 
 def ticks(built: Desk, from_ns: int, pace_ns: int) -> Iterator[Any]:
-    """Yield a quote of the lead every `pace_ns`, one of the hedge in between, marks and rate once a second; prices move by one tick to and fro."""
+    """Yield a quote of the lead every `pace_ns`, one of the hedge in between, marks and rate once a second; asks move by one tick to and fro."""
     lead, hedge = built.terms[built.pair.lead], built.terms[built.pair.hedge]
     interval = hedge.funding_interval_s * S
     stamp = from_ns // interval * interval + interval
@@ -45,8 +45,7 @@ def ticks(built: Desk, from_ns: int, pace_ns: int) -> Iterator[Any]:
             yield ev.FundingRate(ts, hedge.id, RATE, hedge.funding_interval_s, stamp, RATE_CAP)
         for terms, at in ((hedge, ts), (lead, ts + pace_ns // 2)):
             tick = float(terms.tick)
-            bid = MID + tick * up
-            yield ev.Quote(at, terms.id, bid, bid + tick, SIZE, SIZE, at)
+            yield ev.Quote(at, terms.id, MID, MID + (2.0 if up else 1.0) * tick, SIZE, SIZE, at)
         ts, up = ts + pace_ns, not up
 
 

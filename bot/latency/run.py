@@ -87,7 +87,8 @@ class Cycles:
     """Observer that counts hedges and ends the run after enough of them."""
 
     def __init__(self, wanted: int, done: Callable[[int], None]) -> None:
-        self.hedged = self.refused = 0
+        self.hedged = 0
+        self.refusals: dict[str, int] = {}
         self.at_s = 0.0
         self._wanted = wanted
         self._done = done
@@ -100,7 +101,7 @@ class Cycles:
                 self.at_s = asyncio.get_running_loop().time()
                 self._done(self.hedged)
             elif isinstance(decided, ev.Refused):
-                self.refused += 1
+                self.refusals[decided.rule] = self.refusals.get(decided.rule, 0) + 1
 
     def marked(self, now_ns: int) -> None:
         """Marks are not counted."""
@@ -140,8 +141,8 @@ class Bench:
             self.settings.execution, stable,
         )  # fmt: skip
         engine.tape = self.tape
-        watch, ob = engine.loops[0].watch, engine.ob
-        strategy.at_rest = lambda: not ob.live and watch.since_ns == 0 and ob.ready
+        ob, hedge = engine.ob, engine.books[built.pair.hedge]
+        strategy.at_rest = lambda: ob.ready and not ob.live and hedge.mark_ts > 0 and hedge.funding_ts > 0
         return engine, strategy
 
     async def run(self, cycles: int, durable: bool, socket: bool) -> None:
@@ -186,6 +187,8 @@ class Bench:
         running = asyncio.ensure_future(shell.run())
         await asyncio.wait({watching, running}, return_when=asyncio.FIRST_COMPLETED)
         log.stopped(self.clock(), "enough")
+        if counted.refusals:
+            raise VenueError(f"the gate refused openings: {counted.refusals}")
         for task in (watching, running):
             if task.done():
                 task.result()
@@ -197,7 +200,7 @@ async def _watched(counted: Cycles) -> None:
     loop = asyncio.get_running_loop()
     while loop.time() - counted.at_s < STALLED_S:
         await asyncio.sleep(1.0)
-    raise VenueError(f"no hedge for {STALLED_S:g} s after {counted.hedged} cycles ({counted.refused} refusals)")
+    raise VenueError(f"no hedge for {STALLED_S:g} s after {counted.hedged} cycles; refused: {counted.refusals or 'nothing'}")
 
 
 @contextmanager

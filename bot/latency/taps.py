@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -186,6 +188,7 @@ def paths(tape: Tape) -> Iterator[tuple[str, Way]]:
     stepped: Mark | None = None
     emitted: dict[int, tuple[int, int]] = {}
     under_way: dict[str, tuple[Any, ...]] = {}
+    lines: defaultdict[int, Wording] = defaultdict(Wording)
     for mark in tape:
         what = mark.what
         if what == "in":
@@ -200,17 +203,24 @@ def paths(tape: Tape) -> Iterator[tuple[str, Way]]:
             committed = mark.ns
         elif what == "send" and stepped is not None and id(stepped.of) in emitted:
             under_way[mark.of.client_id] = (mark.of.purpose is Purpose.HEDGE, stepped.of, *emitted[id(stepped.of)], stepped.ns, commit, committed, mark.ns)
-        elif what == "out" and under_way:
-            told = clear(mark.of)
+        elif what == "out":
+            told = lines[mark.line].clear(mark.of)
             for client_id in [c for c in under_way if c.encode() in told]:
                 yield client_id, Way(*under_way.pop(client_id), mark.ns)
 
 
-def clear(data: bytes) -> bytes:
-    """Return what was written as it can be read: the text of a masked WebSocket frame (RFC 6455), anything else as it is."""
-    if len(data) < 8 or data[0] & 0x70 or data[0] & 0x0F not in (1, 2) or not data[1] & 0x80:
-        return data
-    at = 2 + {126: 2, 127: 8}.get(data[1] & 0x7F, 0)
-    key, body = data[at : at + 4], data[at + 4 :]
-    pad = (key * (len(body) // 4 + 1))[: len(body)]
-    return (int.from_bytes(body, "big") ^ int.from_bytes(pad, "big")).to_bytes(len(body), "big")
+class Wording:
+    """What one connection wrote, made readable again: masked and deflated WebSocket frames (RFC 6455, 7692), anything else as it is."""
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def clear(self, data: bytes) -> bytes:
+        """Return the text of one write."""
+        if len(data) < 8 or data[0] & 0x30 or data[0] & 0x0F not in (1, 2) or not data[1] & 0x80:
+            return data
+        at = 2 + {126: 2, 127: 8}.get(data[1] & 0x7F, 0)
+        key, body = data[at : at + 4], data[at + 4 :]
+        pad = (key * (len(body) // 4 + 1))[: len(body)]
+        text = (int.from_bytes(body, "big") ^ int.from_bytes(pad, "big")).to_bytes(len(body), "big")
+        return self._inflate.decompress(text + b"\0\0\xff\xff") if data[0] & 0x40 else text
