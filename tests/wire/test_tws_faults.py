@@ -158,6 +158,22 @@ def test_connectivity_is_1100_and_silence_then_its_code(code: int, resumes: bool
     run(body, **fault(K.CONNECTIVITY, code=float(code)))
 
 
+def test_an_outage_of_the_venue_is_1100_and_1102_and_nobody_answers_from_behind_it() -> None:
+    async def body(desk: Desk, ib: Any) -> None:
+        seen = codes(ib)
+        contract = await qualified(ib)
+        ticker = ib.reqMktData(contract)
+        desk.to(5.0)
+        await until(lambda: (-1, 1100) in seen)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(ib.reqPositionsAsync(), 0.1)
+        desk.to(15.0)
+        await until(lambda: (-1, 1102) in seen and ticker.bid == 70_150.0)
+        assert await ib.reqPositionsAsync() == []
+
+    run(body, **fault(K.OUTAGE))
+
+
 def test_a_farm_that_blips_leaves_subscriptions_dead_until_renewed() -> None:
     async def body(desk: Desk, ib: Any) -> None:
         seen = codes(ib)
