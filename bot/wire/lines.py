@@ -152,7 +152,7 @@ class Line(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the protocol, unless it cannot know."""
-        if self._hurt is K.HALF_OPEN and not self._ends:
+        if not self._ends and self._loses() and self._hurt is K.HALF_OPEN:
             self._left = True
             return
         self._lines.left(self)
@@ -165,7 +165,7 @@ class Line(asyncio.Protocol):
 
     def eof_received(self) -> bool | None:
         """Tell the protocol that the client says no more."""
-        return None if self._hurt else self._inner.eof_received()
+        return None if self._loses() else self._inner.eof_received()
 
     def pause_writing(self) -> None:
         """Pass the socket's wish on."""
@@ -196,7 +196,9 @@ class Line(asyncio.Protocol):
     def close(self) -> None:
         """Close when everything is out."""
         self._ends = True
-        if not self._waiting:
+        if self._left:
+            self.abort()
+        elif not self._waiting:
             self._transport.close()
 
     def abort(self) -> None:

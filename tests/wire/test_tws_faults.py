@@ -306,6 +306,22 @@ def test_a_fill_after_202_is_told_and_makes_the_order_filled() -> None:
     run(body, **fault(K.FILL_AFTER_CANCEL))
 
 
+def test_fills_after_202_that_come_together_all_come() -> None:
+    async def body(desk: Desk, ib: Any) -> None:
+        contract = await qualified(ib)
+        trades = [ib.placeOrder(contract, limit("BUY", 2, 69_000 - 5 * n)) for n in range(3)]
+        await until(lambda: all(t.orderStatus.status == "Submitted" for t in trades))
+        for trade in trades:
+            ib.cancelOrder(trade.order)
+        await until(lambda: all(t.orderStatus.status == "Cancelled" for t in trades))
+        desk.at = 5.0
+        desk.world.catch_up()
+        await until(lambda: all(t.orderStatus.status == "Filled" for t in trades))
+        assert desk.exchange.positions() == {MBT.id: 6}
+
+    run(body, quotes=QUOTES[:1], faults=(Fault(at_ns=START, venue="cme", kind=K.FILL_AFTER_CANCEL, count=3),))
+
+
 @pytest.mark.parametrize("after", [0.0, 1.0])
 def test_a_connection_reset_at_an_order_says_nothing_of_it(after: float) -> None:
     async def body(desk: Desk, ib: Any) -> None:
