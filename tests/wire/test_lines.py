@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import cast
 
 import pytest
@@ -125,5 +126,26 @@ def test_a_client_that_leaves_a_half_open_line_is_missed_when_the_fault_or_the_s
         while not gone:
             await asyncio.sleep(0)
         assert gone == [None] and lines.plan.hits == {K.HALF_OPEN: 1}
+
+    asyncio.run(asyncio.wait_for(body(), 5))
+
+
+def test_small_messages_are_not_held_back_for_an_acknowledgement() -> None:
+    async def body() -> None:
+        clock = Clock()
+        seen: list[int] = []
+
+        class Looks(Answer):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                super().connection_made(transport)
+                seen.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+        lines = Lines(Looks, clock.lines.plan, lambda: 0)
+        await lines.open("127.0.0.1", 0)
+        reader, writer = await ask(lines.port)
+        await reader.read()
+        writer.close()
+        await lines.close()
+        assert seen and all(seen)
 
     asyncio.run(asyncio.wait_for(body(), 5))
