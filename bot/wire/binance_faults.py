@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 from bot.sim.faults import FaultKind, FaultPlan
 from bot.sim.wire import Delays
@@ -140,5 +140,10 @@ class Faults:
                 await asyncio.wait_for(self.closing.wait(), PATIENCE_S)
             except TimeoutError:
                 pass
-        if isinstance(transport, asyncio.Transport):
-            transport.abort()
+        self.reset(transport)
+
+    @staticmethod
+    def reset(transport: asyncio.BaseTransport | None) -> None:
+        """Reset a connection."""
+        if transport is not None:
+            cast(asyncio.Transport, transport).abort()
