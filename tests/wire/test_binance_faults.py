@@ -289,8 +289,76 @@ def test_too_many_orders_are_refused_with_proof() -> None:
         with pytest.raises(ccxt.DDoSProtection, match="-1015"):
             await ex.create_order(SYMBOL, "market", "buy", 0.2)
         assert await ex.fetch_my_trades(SYMBOL) == []
+        for _ in range(2):
+            with pytest.raises(ccxt.DDoSProtection, match="-1003"):
+                await ex.fetch_my_trades(SYMBOL)
 
     run(body, [fault(K.THROTTLED, 10.0)])
+
+
+def test_a_halt_refuses_orders_and_takes_cancels() -> None:
+    async def body(desk: Desk, ex: Any) -> None:
+        desk.to(5.0)
+        await place(ex)
+        desk.to(11.0)
+        with pytest.raises(ccxt.BadRequest, match="-4140"):
+            await ex.create_order(SYMBOL, "market", "buy", 0.2)
+        assert (await ex.cancel_order(None, SYMBOL, {"origClientOrderId": ID}))["status"] == "canceled"
+
+    async def whole() -> None:
+        async with asyncio.timeout(LIMIT_S), running(faults=[fault(K.HALT, 10.0)]) as desk, client(desk) as ex:
+            await body(desk, ex)
+
+    asyncio.run(whole())
+
+
+def test_absurd_prices_are_shown_as_they_are_and_break_no_book() -> None:
+    async def body(desk: Desk, ex: Any) -> None:
+        seen: list[Any] = []
+
+        async def watch() -> None:
+            while True:
+                ticker = (await ex.watch_bids_asks([SYMBOL]))[SYMBOL]
+                seen.append((ticker["bid"], ticker["ask"]))
+
+        watching = asyncio.ensure_future(watch())
+        await until(lambda: any(s.names for s in desk.server.hub.streams))
+        for n in range(6):
+            desk.to(10.0 + n)
+            desk.quote(70_001.0, 70_002.0)
+            await until(lambda n=n: len(seen) == n + 1)
+        assert len({str(row) for row in seen}) == 5 and (70_001.0, 70_002.0) not in seen  # a price below the tick is written as none
+        desk.to(20.0)
+        desk.quote(70_003.0, 70_004.0)
+        await until(lambda: len(seen) == 7)
+        assert (await ex.fetch_order_book(SYMBOL))["bids"] == [[70_003.0, 8.0]]
+        assert (await ex.fetch_ticker(SYMBOL))["last"] == 70_003.5
+        watching.cancel()
+
+    run(body, [fault(K.BAD_QUOTE, 10.0, count=6)])
+
+
+@pytest.mark.parametrize(("kind", "told"), [(K.DUPLICATE, [0.1, 0.1]), (K.OVERFILL, [0.1, 0.02]), (K.PARTIAL_FILL, [0.05])])
+def test_fills_come_as_the_venue_reports_them(kind: FaultKind, told: list[float]) -> None:
+    async def body(desk: Desk, ex: Any) -> None:
+        seen: list[Any] = []
+
+        async def watch() -> None:
+            while True:
+                trades = await ex.watch_my_trades(SYMBOL)
+                seen.append((trades[-1]["amount"], trades[-1]["info"]["z"]))
+
+        watching = asyncio.ensure_future(watch())
+        await until(lambda: any(s.keys for s in desk.server.hub.streams))
+        await ex.create_order(SYMBOL, "limit", "buy", 0.1, 70_001.0, {"timeInForce": "IOC"})
+        if kind is K.OVERFILL:
+            await until(lambda: seen and seen[-1] == (0.02, "0.120"))
+        else:
+            await until(lambda: [amount for amount, _ in seen] in (told, told[:1]))
+        assert [t["amount"] for t in await ex.fetch_my_trades(SYMBOL)] == (told if kind is not K.DUPLICATE else told[:1])
+        watching.cancel()
+
+    run(body, [fault(kind, 10.0)])
 
 
 def test_a_lost_reply_on_the_order_socket_leaves_a_live_order() -> None:
