@@ -237,6 +237,56 @@ def test_levels_behind_the_touch_are_the_exchanges() -> None:
     run(check, rules=OFFSHORE_RULES)
 
 
+def test_a_fill_that_beat_its_cancel_is_told_once() -> None:
+    async def check(desk: Desk, raw: Raw) -> None:
+        socket = await raw.user()
+        await raw.signed("POST", "/fapi/v1/order", ORDER + "&newClientOrderId=A1")
+        status, answer = await raw.signed("DELETE", "/fapi/v1/order", "symbol=BTCUSDT&origClientOrderId=A1")
+        assert (status, answer["code"]) == (400, -2011)
+        await raw.signed("POST", "/fapi/v1/order", ORDER + "&newClientOrderId=A2")
+        told = []
+        while not told or told[-1] != ("A2", "NEW"):
+            message = await socket.receive_json()
+            if message["e"] == "ORDER_TRADE_UPDATE":
+                told.append((message["o"]["c"], message["o"]["x"]))
+        assert told == [("A1", "NEW"), ("A1", "TRADE"), ("A2", "NEW")]
+
+    run(check, faults=[fault(FaultKind.CANCEL_RACE)])
+
+
+def test_an_expired_listen_key_says_so_and_nothing_after() -> None:
+    async def check(desk: Desk, raw: Raw) -> None:
+        socket = await raw.user()
+        desk.to(3_601.0)
+        assert (await socket.receive_json())["e"] == "listenKeyExpired"
+        fresh = await raw.user()
+        await raw.signed("POST", "/fapi/v1/order", ORDER)
+        assert (await fresh.receive_json())["o"]["x"] == "NEW"
+        await socket.send_str('{"method":"LIST_SUBSCRIPTIONS","id":7}')
+        assert (await socket.receive_json())["id"] == 7
+
+    run(check)
+
+
+def test_subscriptions_come_and_go_by_message() -> None:
+    async def check(desk: Desk, raw: Raw) -> None:
+        async with raw.session.ws_connect(f"ws://{raw.base}/ws/btcusdt@markPrice@1s") as socket:
+            await socket.send_json({"method": "SUBSCRIBE", "params": ["btcusdt@bookTicker"], "id": 1})
+            assert await socket.receive_json() == {"result": None, "id": 1}
+            desk.mark(70_050.0)
+            desk.quote(70_049.0, 70_051.0)
+            mark, touch = await socket.receive_json(), await socket.receive_json()
+            assert (mark["e"], mark["p"], mark["r"]) == ("markPriceUpdate", "70050.00000000", "0.00010000")
+            assert (touch["e"], touch["b"]) == ("bookTicker", "70049.0")
+            await socket.send_json({"method": "UNSUBSCRIBE", "params": ["btcusdt@bookTicker"], "id": 2})
+            await socket.receive_json()
+            desk.quote(70_051.0, 70_052.0)
+            await socket.send_json({"method": "LIST_SUBSCRIPTIONS", "id": 3})
+            assert await socket.receive_json() == {"result": ["btcusdt@markPrice@1s"], "id": 3}
+
+    run(check)
+
+
 PATHS = ["/", "/sapi/v1/none", *(f"/fapi/v1/{name}" for name in ("order", "depth", "klines", "userTrades", "leverage", "countdownCancelAll", "batchOrders",
                                                                  "income", "ticker/24hr", "listenKey", "allOrders", "fundingRate"))]  # fmt: skip
 NAMES = ["symbol", "side", "type", "timeInForce", "quantity", "price", "newClientOrderId", "orderId", "origClientOrderId", "limit", "startTime", "interval",
