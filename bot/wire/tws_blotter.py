@@ -22,6 +22,7 @@ from bot.wire.tws_layouts import ZERO, Held, Told, commission, exec_details, ope
 from bot.wire.tws_session import Client
 from bot.wire.world import World
 
+REJECTED = 201
 FIRST_PERM = 1_100_000_000
 ARRIVES_NS = 10_000_000_000
 """How long an order may be under way (an assumption: no delay that venues are given here comes near it)."""
@@ -145,6 +146,14 @@ class Blotter:
         if client is not None:
             client.send(commission(fill, self.realised.of(fill.exec_id)))
 
+    def rejected(self, held: Held, told: str, filled: Decimal) -> None:
+        """Tell that an order was rejected, in the sequence of a logged rejection: 201, openOrder Inactive, orderStatus Inactive."""
+        client = self._client(held.client)
+        self.end(held, "Inactive", told)
+        if client is not None:
+            client.error(held.order_id, REJECTED, told)
+        self.state(held, "Inactive", filled)
+
     def cancelled(self, held: Held, filled: Decimal, reason: str) -> None:
         """Tell that an order was cancelled."""
         client = self._client(held.client)
@@ -157,10 +166,7 @@ class Blotter:
         """Tell how an order ended; a fill that beat a cancel is refused as one that came too late."""
         client = self._client(held.client)
         if event.outcome is Outcome.REJECTED:
-            self.end(held, "Inactive", f"Order rejected - reason:{event.reason}")
-            if client is not None:
-                client.error(held.order_id, 201, f"Order rejected - reason:{event.reason}")
-            self.state(held, "Inactive", event.cum_qty)
+            self.rejected(held, f"Order rejected - reason:{event.reason}", event.cum_qty)
         elif event.outcome is Outcome.FILLED:
             self.end(held, "Filled", "Filled Size: " + format(event.cum_qty, "f"))
             self.status(held, "Filled", event.cum_qty)

@@ -9,7 +9,7 @@ from bot.model.instrument import Rounding, round_price, to_decimal
 from bot.model.order import OrderSpec, Purpose, Side, TimeInForce
 from bot.sim.faults import FaultKind
 from bot.wire.tws_account import ACCOUNT, what_if
-from bot.wire.tws_blotter import Blotter
+from bot.wire.tws_blotter import REJECTED, Blotter
 from bot.wire.tws_codec import Fields, OrderFields, read_order
 from bot.wire.tws_contracts import Row, find
 from bot.wire.tws_layouts import ZERO, Held, open_order
@@ -20,6 +20,7 @@ PROTECTION = Decimal("0.02")
 """How far beyond the touch a market order may pay, share of price: CME trades them with protection (our width)."""
 TIFS = {"": TimeInForce.DAY, "DAY": TimeInForce.DAY, "IOC": TimeInForce.IOC}
 NOT_CANCELLABLE = "Cancel attempted when order is not in a cancellable state.  Order permId ={}"
+NO_MARKET = "Order rejected - reason:No market price available for a market order"
 NO_CONTRACT = "No security definition has been found for the request"
 
 
@@ -55,9 +56,17 @@ class OrderDesk:
         if len(rows) != 1:
             client.error(asked.order_id, 200, NO_CONTRACT if not rows else "The contract description specified is ambiguous")
             return
-        held = self._checked(client, asked, rows[0])
-        if held is None:
+        refused = _refusal(asked, rows[0])
+        if refused is not None and (refused[0] != REJECTED or asked.what_if):
+            client.error(asked.order_id, *refused)
             return
+        held = self._held(client, asked, rows[0])
+        if refused is not None:
+            self.blotter.add(held)
+            self.blotter.rejected(held, refused[1], ZERO)
+            return
+        if not asked.tif:
+            client.error(asked.order_id, 10349, "Order TIF was set to DAY based on order preset.")
         if asked.what_if:
             self._what_if(client, held)
             return
@@ -65,7 +74,7 @@ class OrderDesk:
         if reset is not None:
             client.cut(hard=True)
         if reset is None or reset.arg("after"):
-            self._submit(client, held)
+            self._submit(held)
 
     def cancel(self, client: Client, fields: Fields) -> None:
         """cancelOrder."""
@@ -89,31 +98,20 @@ class OrderDesk:
 
     # Inside.
 
-    def _checked(self, client: Client, asked: OrderFields, row: Row) -> Held | None:
-        """Return the order when the gateway itself has nothing against it, else tell what."""
-        refused = _refusal(asked, row)
-        if refused is not None:
-            client.error(asked.order_id, *refused)
-            return None
-        if not row.instrument:
-            client.error(asked.order_id, 201, "Order rejected - reason:No trading permissions.")
-            return None
-        if not asked.tif:
-            client.error(asked.order_id, 10349, "Order TIF was set to DAY based on order preset.")
+    def _held(self, client: Client, asked: OrderFields, row: Row) -> Held:
+        """Return a new order as the gateway keeps it."""
         self.blotter.perms += 0 if asked.what_if else 1
         price = to_decimal(asked.limit) if asked.order_type == "LMT" else ZERO
         return Held(
             client=client.number, order_id=asked.order_id, perm_id=self.blotter.perms, asked=asked, row=row, qty=Decimal(asked.qty), price=price, told={},
         )  # fmt: skip
 
-    def _submit(self, client: Client, held: Held) -> None:
+    def _submit(self, held: Held) -> None:
         """Hand an order to the exchange."""
         self.blotter.add(held)
         limit = self._limit(held)
         if limit is None:
-            self.blotter.end(held, "Inactive", "no market")
-            client.error(held.order_id, 201, "Order rejected - reason:No market price available for a market order")
-            self.blotter.state(held, "Inactive")
+            self.blotter.rejected(held, NO_MARKET, ZERO)
             return
         self.blotter.state(held, "PreSubmitted")
         spec = OrderSpec(
@@ -138,7 +136,7 @@ class OrderDesk:
         limit = self._limit(held)
         instrument = self.blotter.exchange.listings[held.row.instrument].instrument
         if limit is None:
-            client.error(held.order_id, 201, "Order rejected - reason:No market price available for a market order")
+            client.error(held.order_id, REJECTED, NO_MARKET)
             return
         margins = what_if(self.blotter.exchange, instrument, _side(held), held.qty, limit)
         client.send(open_order(held, ACCOUNT, "PreSubmitted", client.version, margins))
@@ -203,11 +201,13 @@ def _refusal(asked: OrderFields, row: Row) -> tuple[int, str] | None:
     if asked.order_type not in ("LMT", "MKT"):
         return 387, "Unsupported order type for this exchange and security type."
     if asked.tif not in TIFS:
-        return 201, f"Order rejected - reason:The time-in-force {asked.tif} is invalid for this exchange; DAY and IOC are taken"
+        return REJECTED, f"Order rejected - reason:The time-in-force {asked.tif} is invalid for this exchange; DAY and IOC are taken"
     if asked.account not in ("", ACCOUNT):
         return 321, "Error validating request.-'bU' : cause - Invalid account code"
     if not asked.transmit:
         return 321, "Error validating request.-'bU' : cause - Orders kept back at the gateway are not served: transmit must be true"
     if asked.order_type == "LMT" and (not 0.0 < asked.limit < 1e300 or to_decimal(asked.limit) % row.tick):
         return 110, "The price does not conform to the minimum price variation for this contract."
+    if not row.instrument:
+        return REJECTED, "Order rejected - reason:No trading permissions."
     return None
