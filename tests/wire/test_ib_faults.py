@@ -9,8 +9,9 @@ from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
-from ib_rig import MBT, QUOTES, START, Rig, S, adapter, play, until
+from ib_rig import MBT, PACE, QUOTES, START, Rig, S, adapter, play, until
 
 from bot.model import event as ev
 from bot.model.order import Outcome, Side
@@ -72,7 +73,8 @@ def test_the_broker_out_of_reach_is_down_and_then_everything_is_asked(code: int)
         await until(lambda: len(rig.of(ev.Quote)) > seen + 2)
         assert [(e.client_id, e.outcome, e.cum_qty) for e in rig.of(ev.OrderEnded)] == [(FIRST, Outcome.FILLED, 1)]
 
-    play(body, **fault(K.CONNECTIVITY, code=float(code)))
+    patient = msgspec.structs.replace(PACE, stale=1_000.0)  # so that only the code can have renewed the prices
+    play(body, pace=patient, **fault(K.CONNECTIVITY, code=float(code)))
 
 
 @pytest.mark.parametrize("kind", [K.DATA_TYPE, K.COMPETING_SESSION, K.FARM_BLIP])

@@ -84,6 +84,15 @@ def test_a_cancel_is_emitted_when_a_later_look_agrees_with_all_that_filled() -> 
     assert (ended.outcome, ended.cum_qty) == (Outcome.CANCELLED, 2)
 
 
+def test_a_cancel_that_a_look_refutes_is_forgotten() -> None:
+    bench = Bench()
+    bench.status("Submitted")
+    bench.status("Cancelled")
+    dormant = bench.orders.settle(bench.orders.unsettled(), Picture(open={REF: ("Submitted", 1_234)}, completed={}))
+    bench.look()
+    assert dormant == [] and not bench.of(ev.OrderEnded)
+
+
 def test_a_cancel_told_during_a_look_waits_for_the_next() -> None:
     bench = Bench()
     bench.status("Submitted")
