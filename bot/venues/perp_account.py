@@ -142,7 +142,7 @@ class Snapshots:
 
     async def _look(self) -> tuple[ev.VenueSnapshot, list[ev.Event]]:
         line, client = self._line, self._line.client
-        listed = net_positions(await line.read(client.fetch_positions), line.symbols)
+        listed = net_positions(await positions(line), line.symbols)
         balance = await line.read(client.fetch_balance)
         account = self._account(balance)
         working = [w for symbol in line.symbols.id_of for w in await self._working(symbol)]
@@ -178,6 +178,18 @@ class Snapshots:
         if late and self._since_ns != self._first_ns:
             self._line.log("fill_missed", {"exec_id": late[0].exec_id, "count": len(late)})
             self.lost.set()
+
+
+async def positions(line: Line) -> list[Any]:
+    """Return every open position as ccxt tells it."""
+    client = line.client
+    if not line.quirks.positions_by_settle:
+        return list(await line.read(client.fetch_positions))
+    out: list[Any] = []
+    for settle, inverse in sorted({(x.settle, x.inverse) for x in line.symbols.instruments.values()}):
+        only = {"subType": "inverse"} if inverse else {"subType": "linear", "settleCoin": settle}
+        out.extend(await line.read(lambda only=only: client.fetch_positions(None, only)))  # type: ignore[misc]
+    return out
 
 
 def _agree(listed: Mapping[InstrumentId, Decimal], account: Account, named: Any, working: bool) -> None:

@@ -45,7 +45,8 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     the URL of the account's stream contains, "" when every stream shares one connection. lists: path endings whose answer is
     a JSON list; envelope: keys every other answer has. sandbox: "demo", "test", or "" for none; same_host: a sandbox that
     only a header or a path tells from the real one. withdraws: whether a key may withdraw, from the raw answer of
-    `permissions` (implicit method), None where it cannot be asked. account: reads the raw answer of fetch_balance.
+    `permissions` (implicit method), None where it cannot be asked. account: reads the raw answer of fetch_balance. warm: a
+    method that reads what the first order would otherwise wait for. positions_by_settle: one list per settle currency.
     """
 
     live: bool
@@ -73,6 +74,8 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     permissions: str = ""
     withdraws: Callable[[Any], bool | None] | None = None
     account: Callable[[Any], Account] | None = None
+    warm: str = ""
+    positions_by_settle: bool = False
     funding_field: str = "fundingRate"
     funding_interval_s: int = 28_800
     funding_source: str = "rate"
@@ -162,7 +165,7 @@ QUIRKS: dict[str, Quirks] = {
         duplicate=frozenset({"110072"}), ambiguous=frozenset({"10000", "10016"}), envelope=("retCode", "result"), private_mark="/private",
         recv_window=True, sandbox="test",
         order_url=lambda x: str(x.implode_hostname(x.urls["api"]["ws"]["private"]["trade"])), order_login=True,
-        permissions="privateGetV5UserQueryApi", withdraws=_bybit_withdraws, account=_bybit_account, dead_man="dcp", adl_rank=True,
+        warm="is_unified_enabled", positions_by_settle=True, permissions="privateGetV5UserQueryApi", withdraws=_bybit_withdraws, account=_bybit_account, dead_man="dcp", adl_rank=True,
         options={"defaultType": "swap"},
         allowances=(Allowance(limit=10, span_ns=_S, reserve=4), Allowance(limit=300, span_ns=5 * _S, reserve=60)),
     ),

@@ -93,6 +93,8 @@ class Session:
         """Raise PermissionError unless clock, key and mode are as they must be."""
         line = self._line
         line.key_refused.clear()
+        if line.quirks.warm:
+            await line.read(getattr(line.client, line.quirks.warm))
         findings = await perp_checks.examine(line, self._endpoint.leverage, True)
         bad = [f for f in findings if not f.ok and f.name not in WARNINGS]
         for f in findings:

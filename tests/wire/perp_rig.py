@@ -139,7 +139,8 @@ def fills_of(rig: Rig, client_id: str) -> list[ev.OrderFilled]:
 
 @asynccontextmanager
 async def running(
-    moves: Sequence[tuple[float, float, float, float]] | None = None, faults: Sequence[Fault] = (), delays: Delays | None = None, started: bool = True, **more: Any,
+    moves: Sequence[tuple[float, float, float, float]] | None = None, faults: Sequence[Fault] = (), delays: Delays | None = None,
+    started: bool = True, **more: Any,
 ) -> AsyncIterator[Rig]:  # fmt: skip
     """Serve a market and, for the length of a block, connect an adapter to it."""
     rig = Rig(steady() if moves is None else moves, faults, delays or Delays())
