@@ -39,7 +39,7 @@ class Line(asyncio.Protocol):
         self._inner = inner
         self._out: Outgoing | None = None
         self._since_ns = 0
-        self._torn = False
+        self.torn = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, unless the line is down."""
@@ -79,11 +79,11 @@ class Line(asyncio.Protocol):
         """Return whether bytes are lost now: on a mute server all, on a half-open line those of connections from before it broke."""
         now, plan = self._owner.world.clock(), self._owner.faults.plan
         half = plan.on(K.HALF_OPEN, now)
-        kind = K.MUTE if plan.on(K.MUTE, now) is not None else K.HALF_OPEN if half is not None and self._since_ns <= half.at_ns else None
+        kind = K.MUTE if plan.on(K.MUTE, now) is not None else K.HALF_OPEN if half is not None and self._since_ns < half.at_ns else None
         if kind is None:
             return False
         plan.hit(kind)
-        self._torn = True
+        self.torn = True
         return True
 
     def bytes_s(self) -> float:
@@ -94,7 +94,7 @@ class Line(asyncio.Protocol):
     def mind(self, now_ns: int) -> None:
         """Reset a connection that lost bytes once the line is whole again: its stream has a hole."""
         plan = self._owner.faults.plan
-        if self._torn and plan.on(K.MUTE, now_ns) is None and plan.on(K.HALF_OPEN, now_ns) is None:
+        if self.torn and plan.on(K.MUTE, now_ns) is None and plan.on(K.HALF_OPEN, now_ns) is None:
             self.cut()
 
     def cut(self) -> None:

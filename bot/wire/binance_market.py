@@ -24,6 +24,9 @@ LIMITS = (5, 10, 20, 50, 100, 500, 1_000)
 SANE = 1e12
 """Prices beyond this are nobody's."""
 FIRST_UPDATE = 5_000_000_000_000
+OTHERS = 240
+"""Update numbers that other symbols use between two changes of one: only `pu` ties a message to the one before it, not `U`
+(recorded BTCUSDT depth, 2024-08-08)."""
 Publish = Callable[[str, str, dict[str, Any]], None]
 """Sends (symbol, channel, message) to whoever subscribed to it."""
 
@@ -98,8 +101,9 @@ class MarketDesk:
         at.bids, at.asks = bids, asks
         if not changed[0] and not changed[1]:
             return
-        before, at.update = at.update, at.update + len(changed[0]) + len(changed[1])
-        message = {"e": "depthUpdate", "E": self._now_ms(), "T": event_ms, "s": i.id, "U": before + 1, "u": at.update, "pu": before}
+        before, first = at.update, at.update + OTHERS
+        at.update = first + len(changed[0]) + len(changed[1]) - 1
+        message = {"e": "depthUpdate", "E": self._now_ms(), "T": event_ms, "s": i.id, "U": first, "u": at.update, "pu": before}
         if not self._gap():
             self._publish(i.id, "depth", {**message, "b": changed[0], "a": changed[1]})
         for n in (5, 10, 20):
