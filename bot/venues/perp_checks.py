@@ -6,12 +6,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bot.model.instrument import Instrument, maintenance_margin
+from bot.venues.budget import Priority
 from bot.venues.finding import Finding
 from bot.venues.perp_line import Line, failures
 from bot.venues.perp_quirks import number
 
 CLOCK_MS_MAX = 1_000
 """Binance refuses a request that is stamped this much ahead of its clock."""
+DEAD_MAN_MS = 120_000
+"""Binance recommends this with a renewal every 30 s (its page on the countdown, read 2026-11); OKX allows no more."""
 PROBES = 3
 ADL_FIRST = 4
 """Rank of those who are deleveraged first (0 to 4 at Binance, 1 to 5 lights elsewhere)."""
@@ -129,6 +132,17 @@ async def adl_ranks(line: Line) -> dict[str, int]:
         if name is not None and row.get("rank") is not None:
             out[name] = int(row["rank"])
     return out
+
+
+async def arm(line: Line) -> None:
+    """Set the exchange's dead man's switch anew: without a word from us for DEAD_MAN_MS it cancels what we left working."""
+    act = line.quirks.arm
+    if act is None:
+        return
+    markets = [str(line.client.market(symbol)["id"]) for symbol in line.symbols.id_of]
+    for market in markets if line.quirks.arm_each else markets[:1]:
+        await line.turn(Priority.QUERY)
+        await act(line.client, market, DEAD_MAN_MS)
 
 
 async def examine(line: Line, leverage: int, keyed: bool) -> list[Finding]:

@@ -18,6 +18,8 @@ from bot.venues.perp_quirks import Quirks
 T = TypeVar("T")
 Log = Callable[[str, Mapping[str, Any]], None]
 KNOWN_ORDERS = 5_000
+AGAIN_S = 0.2
+"""Pause before a read that met a broken connection is tried once more."""
 
 
 def silent(event: str, fields: Mapping[str, Any]) -> None:
@@ -75,7 +77,7 @@ class Line:
         def again(error: BaseException) -> bool:
             return isinstance(error, ccxt.ExchangeNotAvailable) and not isinstance(error, ccxt.OnMaintenance)
 
-        async for attempt in AsyncRetrying(retry=retry_if_exception(again), stop=stop_after_attempt(2), wait=wait_fixed(0.2), reraise=True):
+        async for attempt in AsyncRetrying(retry=retry_if_exception(again), stop=stop_after_attempt(2), wait=wait_fixed(AGAIN_S), reraise=True):
             with attempt:
                 await self.turn(Priority.QUERY)
                 return await call()

@@ -150,8 +150,9 @@ def fill(trade: Mapping[str, Any], client_id: ClientId, symbols: Symbols, now: i
         raise ValueError(f"a trade without quantity or id: {trade.get('id')!r}")
     cost, currency = fee_of(trade, instrument)
     return ev.OrderFilled(
-        ts=now, venue=symbols.venue, client_id=client_id, instrument=instrument.id, exec_id=f"{instrument.id}:{trade['id']}", side=Side(str(trade["side"])), qty=qty,
-        price=snap_price(instrument, float(trade["price"])), fee=cost, fee_currency=currency, maker=trade.get("takerOrMaker") == "maker", reason=reason,
+        ts=now, venue=symbols.venue, client_id=client_id, instrument=instrument.id, exec_id=f"{instrument.id}:{trade['id']}",
+        side=Side(str(trade["side"])), qty=qty, price=snap_price(instrument, float(trade["price"])), fee=cost, fee_currency=currency,
+        maker=trade.get("takerOrMaker") == "maker", reason=reason,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from bot.model import event as ev
 from bot.venues import perp_checks
 from bot.venues.perp_account import Fills, Snapshots
 from bot.venues.perp_endpoint import PerpEndpoint
+from bot.venues.perp_errors import told
 from bot.venues.perp_line import Line, failures
 from bot.venues.perp_streams import AccountStreams, Market, close_where, order_url
 
@@ -35,6 +36,7 @@ class Session:
         self._up = False
         self._started = False
         self._said = ""
+        self._unarmed = ""
         self._asked: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -49,12 +51,13 @@ class Session:
             self._status(True, "data only")
         tasks = [asyncio.ensure_future(loop) for loop in loops]
         try:
-            await asyncio.gather(*tasks)
-        except Exception as error:  # noqa: BLE001  whatever it was, the desk must learn that this venue is gone
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            errors = [error for task in done if (error := task.exception()) is not None]
             self._line.blocked = "stopped by an error"
-            self._line.alert(ev.Severity.CRIT, "perp.stopped", f"{self._line.venue}: {self._line.judge(error).text}")
-            self._status(False, self._line.judge(error).text)
-            raise
+            for error in errors:  # whatever it was, the desk must learn that this venue is gone
+                self._line.alert(ev.Severity.CRIT, "perp.stopped", f"{self._line.venue}: {told(error)}")
+                self._status(False, told(error))
+                raise error
         finally:
             for task in (*tasks, *self._asked):
                 task.cancel()
@@ -107,6 +110,7 @@ class Session:
                 self._said = text
             raise PermissionError(text)
         self._said = ""
+        await self._arm()
 
     async def _attended(self) -> None:
         """Run the streams until one ends; the venue is up from when they are connected."""
@@ -193,11 +197,23 @@ class Session:
                 off = await perp_checks.sync_clock(line)
                 line.log("clock", {"offset_ms": off})
                 if self._endpoint.keyed and self._up:
+                    await self._arm()
                     await self._mind_key()
                     ranks = self._mind_ranks(ranks, await perp_checks.adl_ranks(line))
             except failures() as error:
                 line.log("mind_error", {"text": line.judge(error).text})
                 await asyncio.sleep(RETRY_S[0])
+
+    async def _arm(self) -> None:
+        """Renew the dead man's switch; say once when it cannot be set."""
+        try:
+            await perp_checks.arm(self._line)
+            self._unarmed = ""
+        except failures() as error:
+            text = self._line.judge(error).text
+            if not self._unarmed:
+                self._line.alert(ev.Severity.WARN, "perp.dead_man", f"{self._line.venue}: the dead man's switch is not set: {text}")
+            self._unarmed = text
 
     async def _mind_key(self) -> None:
         """Stop openings while the key may withdraw; what reduces goes on."""

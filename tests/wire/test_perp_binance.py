@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from perp_rig import PERP, D, Rig, running, until
+from perp_rig import PERP, START, D, Rig, S, running, until
 
 from bot.model import event as ev
 from bot.model.command import Cancel, QueryOrder, QueryVenue
@@ -106,5 +106,25 @@ def test_a_refused_order_is_rejected_with_the_reason() -> None:
         end = rig.about(client_id)[-1]
         assert isinstance(end, ev.OrderEnded) and end.outcome is Outcome.REJECTED and "-2019" in end.reason
         assert not any("apiKey" in str(x) for x in rig.logged)
+
+    run(body)
+
+
+def test_the_dead_mans_switch_is_set_before_orders_may_go() -> None:
+    async def body(rig: Rig) -> None:
+        left = rig.server.orders._countdowns[PERP.id] - rig.clock()
+        assert 100e9 < left <= 120e9
+        assert [a for a in rig.of(ev.Alert)] == []
+
+    run(body)
+
+
+def test_an_examination_finds_everything_in_order() -> None:
+    async def body(rig: Rig) -> None:
+        found = await rig.adapter(leverage=20).examine()
+        assert [f.name for f in found] == ["terms", "clock", "key", "position mode", "leverage", "margin brackets"]
+        assert [f.name for f in found if not f.ok] in ([], ["leverage"])
+        quotes = await rig.venue.history(PERP.id, START - 3_600 * S, START)
+        assert quotes and all(q.bid < q.ask and START - 3_600 * S <= q.ts <= START for q in quotes)
 
     run(body)
