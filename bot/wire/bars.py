@@ -21,7 +21,7 @@ MINUTE_NS = 60_000_000_000
 class Bar(msgspec.Struct, gc=False):
     """Quotes of a span that begins at from_ns, UTC ns. Prices are the quote's; open, high, low, close are of the middle.
 
-    bid, ask: their means over the quotes. bid_low, ask_high: their extremes. quotes: how many. volume: contracts the account traded.
+    bid, ask: their means over the quotes. bid_low, ask_high: their extremes. quotes: how many. volume, trades: contracts and executions of the account.
     """
 
     from_ns: int
@@ -35,6 +35,7 @@ class Bar(msgspec.Struct, gc=False):
     ask_high: float
     quotes: int = 1
     volume: float = 0.0
+    trades: int = 0
 
     def join(self, later: Bar) -> None:
         """Take in a bar that follows this one."""
@@ -43,7 +44,7 @@ class Bar(msgspec.Struct, gc=False):
         both = self.quotes + later.quotes
         self.bid += (later.bid - self.bid) * later.quotes / both
         self.ask += (later.ask - self.ask) * later.quotes / both
-        self.quotes, self.volume = both, self.volume + later.volume
+        self.quotes, self.volume, self.trades = both, self.volume + later.volume, self.trades + later.trades
 
 
 class Minutes:
@@ -66,15 +67,16 @@ class Minutes:
     def between(self, from_ns: int, to_ns: int, fills: Iterable[OrderFilled] = (), step_ns: int = MINUTE_NS) -> list[Bar]:
         """Return the bars of `step_ns` (whole minutes, counted from 1970) of the minutes in [from_ns, to_ns), the last as it stands now.
 
-        fills: executions whose contracts are the volume.
+        fills: executions to count.
         """
         first, last = (bisect_left(self._bars, at, key=lambda bar: bar.from_ns) for at in (from_ns, to_ns))
-        volume: dict[int, float] = {}
+        traded: dict[int, list[float]] = {}
         for fill in fills:
-            volume[_begin(fill.ts)] = volume.get(_begin(fill.ts), 0.0) + float(fill.qty)
+            traded.setdefault(_begin(fill.ts), []).append(float(fill.qty))
         out: list[Bar] = []
         for minute in self._bars[first:last]:
-            bar = msgspec.structs.replace(minute, volume=volume.get(minute.from_ns, 0.0))
+            sizes = traded.get(minute.from_ns, [])
+            bar = msgspec.structs.replace(minute, volume=sum(sizes), trades=len(sizes))
             begin = bar.from_ns // step_ns * step_ns
             if out and out[-1].from_ns == begin:
                 out[-1].join(bar)

@@ -54,6 +54,11 @@ class MarketDesk:
         self._publish = publish
         self._now_ms = now_ms
         self._gap = gap
+        for symbol, x in symbols.by_name.items():  # a market that was there before this server
+            at = self.shown[symbol]
+            at.quote, at.funding = x.quote, x.funding
+            if x.quote is not None:
+                at.bids, at.asks = self._ladders(x, x.quote)
 
     # What the venue shows.
 

@@ -73,8 +73,8 @@ class OrderSocket:
         except Spoilt:
             answer = {"id": _plain(number), "status": 200, "result": {}}
         except Lost as lost:
-            if lost.reset and request.transport is not None:
-                request.transport.abort()
+            if lost.reset:
+                self.faults.reset(request.transport)
             return
         except (ValueError, AttributeError, RecursionError):
             answer = {"id": _plain(number), "status": 400, "error": {"code": -1100, "msg": "Illegal characters found in a parameter."}}

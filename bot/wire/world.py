@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from bot.model import event as ev
-from bot.model.command import Command
+from bot.model.command import Cancel, Command
 from bot.model.ids import InstrumentId, VenueId
 from bot.model.ports import SimulatedVenue
 from bot.sim.exchange import Exchange
@@ -49,10 +49,15 @@ class World:
         self._source = source
         self._next: Any = next(source, None)
         self._listeners: dict[VenueId, list[Listener]] = {venue: [] for venue in sites}
+        self._looks: list[Callable[[int], None]] = []
 
     def listen(self, venue: VenueId, listener: Listener) -> None:
         """Add a listener of one venue: a front hears account events and market data alike."""
         self._listeners[venue].append(listener)
+
+    def attend(self, look: Callable[[int], None]) -> None:
+        """Call `look` with the time whenever time has passed: what a front does by the clock, its wire's faults above all."""
+        self._looks.append(look)
 
     def exchange(self, venue: VenueId) -> Exchange:
         """Return the exchange core of a venue, to read its truth (never to write)."""
@@ -76,6 +81,12 @@ class World:
         self.catch_up()
         self.sites[venue].send(command, self.clock())
 
+    def race(self, venue: VenueId, cancel: Cancel) -> None:
+        """Let somebody take a resting order whole just before a cancel of it arrives; the venue reports both."""
+        self.catch_up()
+        self.exchange(venue).fill_resting(cancel.client_id, self.clock())
+        self.sites[venue].send(cancel, self.clock())
+
     def catch_up(self) -> None:
         """Let everything due by now happen: market observations, stamps, session ends, scripted faults."""
         now = self.clock()
@@ -85,6 +96,8 @@ class World:
         for site in self.sites.values():
             if site.due_ns <= now:
                 site.advance(now)
+        for look in self._looks:
+            look(now)
 
     async def run(self) -> None:
         """Feed the venues until cancelled."""

@@ -82,7 +82,7 @@ def main() -> None:
 
 try:
     main()
-except BaseException:
+except (ClientError, LookupError, queue.Empty, OSError):
     traceback.print_exc()
     sys.stderr.flush()
     os._exit(1)  # the client's threads would keep the process alive
