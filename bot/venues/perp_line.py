@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from bot.model import event as ev
-from bot.model.ids import ClientId, VenueId
+from bot.model.ids import ClientId, InstrumentId, VenueId
 from bot.model.ports import Emit
 from bot.venues.budget import Budget, Priority
 from bot.venues.perp_errors import Meaning, Verdict, verdict
@@ -18,7 +18,9 @@ from bot.venues.perp_quirks import Quirks
 T = TypeVar("T")
 Log = Callable[[str, Mapping[str, Any]], None]
 KNOWN_ORDERS = 5_000
+KNOWN_RATES = 200
 AGAIN_S = 0.2
+CLOSE_S = 1.0
 """Pause before a read that met a broken connection is tried once more."""
 
 
@@ -48,6 +50,9 @@ class Line:
         loop = asyncio.get_running_loop()
         self.budget = Budget(quirks.allowances, lambda: int(loop.time() * 1e9), loop.call_later)
         self._known: OrderedDict[str, str] = OrderedDict()
+        self.rates: dict[tuple[InstrumentId, int], float] = {}
+        self.marks: dict[InstrumentId, float] = {}
+        self._closing: set[asyncio.Future[Any]] = set()
 
     def learn(self, venue_order_id: str, client_id: str) -> None:
         """Remember which client id an order of the exchange has; its trades do not always say it."""
@@ -59,6 +64,16 @@ class Line:
     def known(self, venue_order_id: str) -> str | None:
         """Return the client id of an order of the exchange, None when it was not seen."""
         return self._known.get(venue_order_id)
+
+    def shown(self, event: ev.MarkPrice | ev.FundingRate) -> None:
+        """Tell the desk of a mark or a rate, and keep it: a payment's own record does not always hold them."""
+        if isinstance(event, ev.MarkPrice):
+            self.marks[event.instrument] = event.mark
+        else:
+            self.rates[event.instrument, event.stamp_ns] = event.rate
+            if len(self.rates) > KNOWN_RATES:
+                del self.rates[next(iter(self.rates))]
+        self.emit(event)
 
     async def turn(self, priority: Priority) -> None:
         """Wait until the budget has room for one message."""
@@ -82,6 +97,31 @@ class Line:
                 await self.turn(Priority.QUERY)
                 return await call()
         raise AssertionError("an attempt returns or raises")
+
+    def let_close(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Let a connection say good-bye by itself: one to a peer that is gone takes seconds over it."""
+        task = asyncio.ensure_future(closing)
+        self._closing.add(task)
+        task.add_done_callback(self._closed)
+
+    def _closed(self, task: asyncio.Future[Any]) -> None:
+        self._closing.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.log("close_error", {"text": repr(task.exception())})
+
+    async def close(self) -> None:
+        """Close the client and every connection it was given."""
+        session = self.client.session
+        self.client.timeout_on_exit = 0
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self.client.close()
+        except TimeoutError:
+            self.log("close_error", {"text": "a connection did not say good-bye"})
+        for task in tuple(self._closing):
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        await session.close()
 
     def judge(self, error: BaseException) -> Verdict:
         """Return what an error means, and do at once what it asks for: pause after a ban, doubt the clock or the key."""

@@ -45,8 +45,9 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     the URL of the account's stream contains, "" when every stream shares one connection. lists: path endings whose answer is
     a JSON list; envelope: keys every other answer has. sandbox: "demo", "test", or "" for none; same_host: a sandbox that
     only a header or a path tells from the real one. withdraws: whether a key may withdraw, from the raw answer of
-    `permissions` (implicit method), None where it cannot be asked. account: reads the raw answer of fetch_balance. warm: a
-    method that reads what the first order would otherwise wait for. positions_by_settle: one list per settle currency.
+    `permissions` (implicit method), None where it cannot be asked. multi_assets: implicit method that tells
+    multiAssetsMargin. account: reads the raw answer of fetch_balance. warm: a method that reads what the first order would
+    otherwise wait for. positions_by_settle: one list per settle currency.
     dead_man: what cancels our orders when the desk is gone. arm: sets it anew (client, market id, ms), for each market where
     arm_each, else once for all.
     """
@@ -76,6 +77,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     permissions: str = ""
     withdraws: Callable[[Any], bool | None] | None = None
     account: Callable[[Any], Account] | None = None
+    multi_assets: str = ""
     warm: str = ""
     positions_by_settle: bool = False
     funding_field: str = "fundingRate"
@@ -159,7 +161,7 @@ _BINANCE = Quirks(
 QUIRKS: dict[str, Quirks] = {
     "binanceusdm": msgspec.structs.replace(
         _BINANCE, error_map="linear", arm=lambda x, market, ms: x.fapiPrivatePostCountdownCancelAll({"symbol": market, "countdownTime": ms}),
-        order_url=lambda x: str(x.urls["api"]["ws"]["ws-api"]["linear"]),
+        order_url=lambda x: str(x.urls["api"]["ws"]["ws-api"]["linear"]), multi_assets="fapiPrivateGetMultiAssetsMargin",
     ),
     "binancecoinm": msgspec.structs.replace(
         _BINANCE, error_map="inverse", arm=lambda x, market, ms: x.dapiPrivatePostCountdownCancelAll({"symbol": market, "countdownTime": ms}),

@@ -10,7 +10,6 @@ from bot.model import event as ev
 from bot.venues import perp_checks
 from bot.venues.perp_account import Fills, Snapshots
 from bot.venues.perp_endpoint import PerpEndpoint
-from bot.venues.perp_errors import told
 from bot.venues.perp_line import Line, failures
 from bot.venues.perp_streams import AccountStreams, Market, close_where, order_url
 
@@ -54,10 +53,8 @@ class Session:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             errors = [error for task in done if (error := task.exception()) is not None]
             self._line.blocked = "stopped by an error"
-            for error in errors:  # whatever it was, the desk must learn that this venue is gone
-                self._line.alert(ev.Severity.CRIT, "perp.stopped", f"{self._line.venue}: {told(error)}")
-                self._status(False, told(error))
-                raise error
+            if errors:
+                raise errors[0]
         finally:
             for task in (*tasks, *self._asked):
                 task.cancel()
@@ -88,7 +85,7 @@ class Session:
             self._status(False, why)
             line.log("account_down", {"text": why})
             self._forget_listen_key()
-            await close_where(line, lambda url: line.quirks.private_mark in url and url != order_url(line))
+            close_where(line, lambda url: line.quirks.private_mark in url and url != order_url(line))
             await asyncio.sleep(wait)
             wait = min(2.0 * wait, RETRY_S[1])
 

@@ -122,9 +122,49 @@ def test_the_dead_mans_switch_is_set_before_orders_may_go() -> None:
 def test_an_examination_finds_everything_in_order() -> None:
     async def body(rig: Rig) -> None:
         found = await rig.adapter(leverage=20).examine()
-        assert [f.name for f in found] == ["terms", "clock", "key", "position mode", "leverage", "margin brackets"]
+        assert [f.name for f in found] == ["terms", "clock", "key", "account mode", "leverage", "margin brackets"]
         assert [f.name for f in found if not f.ok] in ([], ["leverage"])
         quotes = await rig.venue.history(PERP.id, START - 3_600 * S, START)
         assert quotes and all(q.bid < q.ask and START - 3_600 * S <= q.ts <= START for q in quotes)
 
     run(body)
+
+
+def test_funding_is_told_once_for_its_stamp_with_rate_and_mark() -> None:
+    stamp = START // (28_800 * S) * 28_800 * S + 28_800 * S
+
+    async def body(rig: Rig) -> None:
+        client_id = rig.order(1)
+        await until(lambda: rig.about(client_id) and rig.of(ev.OrderFilled), rig)
+        await until(lambda: any(isinstance(b, ev.FundingPaid) for b in rig.exchange.account.history), rig)
+        rig.exchange.account.book_cash("deposit", D("250"), "USDT", "d1", rig.clock())
+        rig.site._reply(rig.clock())
+        rig.venue.send(QueryVenue("perp"), rig.clock())
+        await until(lambda: rig.of(ev.VenueSnapshot), rig)
+        (paid,) = {(p.instrument, p.stamp_ns): p for p in rig.of(ev.FundingPaid)}.values()
+        (theirs,) = [b for b in rig.exchange.account.history if isinstance(b, ev.FundingPaid)]
+        assert (paid.stamp_ns, paid.amount, paid.currency, paid.rate) == (stamp, theirs.amount, "USDT", theirs.rate)
+        assert (paid.qty, paid.mark) == (D("0.5"), theirs.mark)
+        assert rig.of(ev.VenueSnapshot)[-1].cash == rig.exchange.account.cash
+        assert [(c.kind, c.amount, c.currency) for c in {c.ref: c for c in rig.of(ev.CashBooked)}.values()] == [("deposit", D("250"), "USDT")]
+
+    run(body, start=stamp - int(1.5 * S))
+
+
+def test_a_deleveraging_rank_that_comes_first_is_said_once() -> None:
+    from bot.venues.perp_session import Session
+
+    said: list[str] = []
+
+    class Told:
+        venue = "perp"
+
+        def alert(self, severity: ev.Severity, code: str, text: str) -> None:
+            said.append(f"{code} {text}")
+
+    session = Session.__new__(Session)
+    session._line = Told()  # type: ignore[assignment]
+    ranks: dict[str, int] = {}
+    for rank in (1, 4, 4, 2, 4):
+        ranks = session._mind_ranks(ranks, {PERP.id: rank})
+    assert len(said) == 2 and "rank 4" in said[0]

@@ -41,7 +41,7 @@ BINANCE: list[tuple[int, str, Meaning, bool]] = [
     (400, '{"code":-2019,"msg":"Margin is insufficient."}', M.REFUSED, False),
     (400, '{"code":-2022,"msg":"ReduceOnly Order is rejected."}', M.REFUSED, False),
     (400, '{"code":-4164,"msg":"Order\'s notional must be no smaller than 100"}', M.REFUSED, False),
-    (400, '{"code":-4400,"msg":"Futures Trading Quantitative Rules violated"}', M.KEY, False),
+    (400, '{"code":-4400,"msg":"Futures Trading Quantitative Rules violated"}', M.REFUSED, False),
     (400, '{"code":-9999,"msg":"a code nobody knows"}', M.REFUSED, False),
     (400, '{"code":-4116,"msg":"ClientOrderId is duplicated."}', M.REFUSED, True),
 ]
@@ -130,7 +130,7 @@ def caused(error: BaseException, cause: BaseException) -> BaseException:
         (caused(ccxt.ExchangeError("x"), aiohttp.ClientPayloadError("cut off")), M.UNKNOWN),
         (ccxt.RequestTimeout("x"), M.UNKNOWN), (ccxt.NetworkError("Connection closed by remote server"), M.UNKNOWN), (ccxt.BadResponse("x"), M.UNKNOWN),
         (TimeoutError(), M.UNKNOWN), (KeyError("id"), M.UNKNOWN), (ConnectionResetError(), M.UNKNOWN), (ccxt.DuplicateOrderId("x"), M.REFUSED),
-        (ccxt.InvalidOrder("no such type"), M.REFUSED), (ccxt.PermissionDenied("403"), M.KEY), (EgressRefused("x"), M.NOT_SENT),
+        (ccxt.InvalidOrder("no such type"), M.REFUSED), (ccxt.PermissionDenied("403"), M.REFUSED), (EgressRefused("x"), M.NOT_SENT),
         (ccxt.OnMaintenance("x"), M.UNKNOWN), (ccxt.ChecksumError("gap"), M.UNKNOWN), (ccxt.CancelPending("x"), M.UNKNOWN),
     ],
     ids=lambda v: repr(v)[:40],
