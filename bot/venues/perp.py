@@ -162,7 +162,7 @@ class PerpVenue:
 
     async def _know(self, line: Line) -> list[str]:
         """Read the markets; return where they disagree with our terms."""
-        markets = await line.read(lambda: line.client.load_markets(True))
+        markets = await line.read(lambda: line.client.load_markets(True), patience=5.0)
         if not markets:
             raise ValueError("the exchange lists no markets")
         return self._symbols.resolve(markets)

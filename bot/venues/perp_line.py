@@ -21,6 +21,8 @@ KNOWN_ORDERS = 5_000
 KNOWN_RATES = 200
 AGAIN_S = 0.2
 CLOSE_S = 1.0
+READ_S = 4.0
+"""How long an answer is waited for: a connection that is open and dead must not hold up what tells whether it is."""
 """Pause before a read that met a broken connection is tried once more."""
 
 
@@ -81,10 +83,10 @@ class Line:
         self.budget.ask(priority, lambda: None if free.done() else free.set_result(None))
         await free
 
-    async def read(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def read(self, call: Callable[[], Awaitable[T]], patience: float = 1.0) -> T:
         """Ask the exchange something that changes nothing, in turn, once more after a broken connection; errors are the caller's.
 
-        Only reads come here: what may act at the exchange is sent once.
+        Only reads come here: what may act at the exchange is sent once. patience: how many times READ_S an answer may take.
         """
         import ccxt
         from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_fixed
@@ -95,7 +97,8 @@ class Line:
         async for attempt in AsyncRetrying(retry=retry_if_exception(again), stop=stop_after_attempt(2), wait=wait_fixed(AGAIN_S), reraise=True):
             with attempt:
                 await self.turn(Priority.QUERY)
-                return await call()
+                async with asyncio.timeout(READ_S * patience):
+                    return await call()
         raise AssertionError("an attempt returns or raises")
 
     def let_close(self, closing: Coroutine[Any, Any, None]) -> None:

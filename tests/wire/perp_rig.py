@@ -68,8 +68,8 @@ class Rig:
 
     def hurt(self, kind: FaultKind, count: int = 1, seconds: float = 0.0, **args: float) -> None:
         """Script a fault from now on, in place of any other."""
-        plan = FaultPlan("perp", [Fault(at_ns=self.clock(), venue="perp", kind=kind, count=count, for_ns=int(seconds * S), args=args)])
-        self.site.plan = self.server.faults.plan = plan
+        fault = Fault(at_ns=self.clock(), venue="perp", kind=kind, count=count, for_ns=int(seconds * S), args=args)
+        self.site.plan.__init__("perp", [fault])  # type: ignore[misc]  # everyone who holds the plan sees it
 
     def hits(self, kind: FaultKind) -> int:
         """How often the scripted fault struck."""

@@ -146,7 +146,7 @@ def test_funding_is_told_once_for_its_stamp_with_rate_and_mark() -> None:
         assert (paid.stamp_ns, paid.amount, paid.currency, paid.rate) == (stamp, theirs.amount, "USDT", theirs.rate)
         assert (paid.qty, paid.mark) == (D("0.5"), theirs.mark)
         assert rig.of(ev.VenueSnapshot)[-1].cash == rig.exchange.account.cash
-        assert [(c.kind, c.amount, c.currency) for c in {c.ref: c for c in rig.of(ev.CashBooked)}.values()] == [("deposit", D("250"), "USDT")]
+        assert [(c.kind, c.amount, c.currency) for c in {c.ref: c for c in rig.of(ev.CashBooked)}.values()] == [("transfer", D("250"), "USDT")]
 
     run(body, start=stamp - int(1.5 * S))
 

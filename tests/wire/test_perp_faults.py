@@ -13,7 +13,7 @@ from bot.model import event as ev
 from bot.model.command import Cancel, QueryVenue
 from bot.model.order import Outcome, Side, TimeInForce
 from bot.sim.faults import FaultKind as K
-from bot.venues import perp_client, perp_streams
+from bot.venues import perp_client, perp_line, perp_streams
 
 pytest.importorskip("ccxt", reason="ccxt is not installed here")
 
@@ -82,7 +82,7 @@ def test_an_aborted_stream_takes_the_venue_down_and_up_and_nothing_is_missed() -
     async def body(rig: Rig) -> None:
         resting = rig.order(1, Side.BUY, "0.1", "69990", TimeInForce.DAY)
         await until(lambda: rig.about(resting), rig)
-        rig.server._cut()
+        rig.server.lines.cut()
         rig.exchange.fill_resting(resting, rig.clock())
         await until(lambda: [e.up for e in rig.of(ev.VenueStatus)] == [True, False, True], rig)
         rig.venue.send(QueryVenue("perp"), rig.clock())
@@ -228,6 +228,7 @@ def test_a_line_that_is_cut_comes_back(kind: K) -> None:
 def test_a_silent_line_is_found_out(kind: K, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(perp_streams, "QUIET_S", 0.5)
     monkeypatch.setattr(perp_client, "PING_MS", 200)
+    monkeypatch.setattr(perp_line, "READ_S", 0.5)
 
     async def body(rig: Rig) -> None:
         rig.hurt(kind, seconds=2.0)
