@@ -41,8 +41,8 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     may hold our id. trades_by: parameter that asks for one order's trades, "" when there is none. error_map: which market's map of
     ccxt's exceptions applies to every URL, "" for the default.
     duplicate: codes that mean that the client id exists. ambiguous: codes of a failure inside the exchange, after which an order
-    may exist. order_url: URL of the order socket, None for REST. private_mark: what
-    the URL of the account's stream contains, "" when every stream shares one connection. lists: path endings whose answer is
+    may exist. order_url: URL of the order socket, None for REST. private_mark: pattern
+    of the URL of the account's stream, "" when every stream shares one connection. lists: path endings whose answer is
     a JSON list; envelope: keys every other answer has. sandbox: "demo", "test", or "" for none; same_host: a sandbox that
     only a header or a path tells from the real one. withdraws: whether a key may withdraw, from the raw answer of
     `permissions` (implicit method), None where it cannot be asked. multi_assets: implicit method that tells
@@ -165,7 +165,7 @@ QUIRKS: dict[str, Quirks] = {
     ),
     "binancecoinm": msgspec.structs.replace(
         _BINANCE, error_map="inverse", arm=lambda x, market, ms: x.dapiPrivatePostCountdownCancelAll({"symbol": market, "countdownTime": ms}),
-        private_mark="/ws/", order_url=lambda x: str(x.urls["api"]["ws"]["ws-api"]["inverse"]),
+        private_mark=r"/ws/\w{32,}$", order_url=lambda x: str(x.urls["api"]["ws"]["ws-api"]["inverse"]),
         funding_source="rate",
     ),
     "bybit": Quirks(

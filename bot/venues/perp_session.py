@@ -11,7 +11,7 @@ from bot.venues import perp_checks
 from bot.venues.perp_account import Fills, Snapshots
 from bot.venues.perp_endpoint import PerpEndpoint
 from bot.venues.perp_line import Line, failures
-from bot.venues.perp_streams import AccountStreams, Market, close_where, order_url
+from bot.venues.perp_streams import AccountStreams, Market, close_where, is_private, order_url
 
 ATTACH_S = 10.0
 """How long the account's stream may take to connect."""
@@ -85,7 +85,7 @@ class Session:
             self._status(False, why)
             line.log("account_down", {"text": why})
             self._forget_listen_key()
-            close_where(line, lambda url: line.quirks.private_mark in url and url != order_url(line))
+            close_where(line, lambda url: is_private(line, url))
             await asyncio.sleep(wait)
             wait = min(2.0 * wait, RETRY_S[1])
 
@@ -137,9 +137,8 @@ class Session:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _connected(self) -> bool:
-        mark = self._line.quirks.private_mark
         clients = (self._line.client.clients or {}).items()
-        return any(mark in url and c.isConnected and not c.closed() for url, c in clients if url != order_url(self._line) or not mark)
+        return any(is_private(self._line, url) and c.isConnected and not c.closed() for url, c in clients)
 
     def _forget_listen_key(self) -> None:
         """Make ccxt ask for a listen key again: the old one may have expired with the stream."""

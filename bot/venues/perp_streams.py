@@ -7,6 +7,7 @@ so nothing that ccxt caches in between is skipped.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -73,8 +74,8 @@ class Market:
         if now < self._redialled + QUIET_S / 2:
             return
         self._redialled = now
-        mark = self._line.quirks.private_mark
-        close_where(self._line, lambda url: bool(mark) and mark not in url and url != order_url(self._line))
+        line = self._line
+        close_where(line, lambda url: bool(line.quirks.private_mark) and not is_private(line, url) and url != order_url(line))
 
     async def _book(self, instrument: Instrument, symbol: str) -> None:
         line, client = self._line, self._line.client
@@ -191,6 +192,11 @@ class AccountStreams:
         line.emit(event)
 
 
+def is_private(line: Line, url: str) -> bool:
+    """Return whether the account's stream runs over this connection."""
+    return re.search(line.quirks.private_mark, url) is not None
+
+
 def close_where(line: Line, chosen: Callable[[str], bool]) -> None:
     """Close the WebSockets whose URL is chosen; whoever waits for them dials anew."""
     import ccxt
@@ -207,4 +213,4 @@ def order_url(line: Line) -> str:
     return line.quirks.order_url(line.client) if line.quirks.order_url is not None else ""
 
 
-__all__ = ["AccountStreams", "Market", "close_where", "order_url"]
+__all__ = ["AccountStreams", "Market", "close_where", "is_private", "order_url"]

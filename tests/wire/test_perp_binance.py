@@ -168,3 +168,19 @@ def test_a_deleveraging_rank_that_comes_first_is_said_once() -> None:
     for rank in (1, 4, 4, 2, 4):
         ranks = session._mind_ranks(ranks, {PERP.id: rank})
     assert len(said) == 2 and "rank 4" in said[0]
+
+
+def test_parts_of_an_order_come_one_by_one_and_add_up() -> None:
+    moves = [(0.0, 70_000.0, 70_010.0, 8.0), (1.2, 69_990.0, 69_999.0, 0.2), (1.4, 69_990.0, 69_999.5, 0.3), (1.6, 69_990.0, 69_999.0, 5.0)]
+
+    async def body(rig: Rig) -> None:
+        client_id = rig.order(1, Side.BUY, "0.9", "70000", TimeInForce.DAY)
+        await until(lambda: rig.of(ev.OrderEnded), rig)
+        await until(lambda: sum((f.qty for f in rig.of(ev.OrderFilled)), D(0)) == D("0.9"), rig)
+        fills = rig.of(ev.OrderFilled)
+        assert len(fills) >= 2 and len({f.exec_id for f in fills}) == len(fills) and {f.client_id for f in fills} == {client_id}
+        assert rig.of(ev.OrderEnded)[0].cum_qty == D("0.9")
+        assert sum((f.fee for f in fills), D(0)) == D(400_000) - rig.exchange.account.cash["USDT"]
+        assert [e.up for e in rig.of(ev.VenueStatus)] == [True]
+
+    run(body, moves=moves)
