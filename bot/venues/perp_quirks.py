@@ -38,7 +38,9 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     live: orders may be sent, because client ids, a sandbox and a safety net exist; why_not says what is missing.
     client_id: parameter of create_order that carries our id. cancel_by, query_by: parameter of cancel_order and of the query.
     query: "order" (fetch_order) or "lists" (open orders, then closed ones). trade_ids: keys in a trade's raw message that
-    may hold our id. trades_by: parameter that asks for one order's trades, "" when there is none. error_map: which market's map of
+    may hold our id. trades_by: parameter that asks for one order's trades, "" when there is none. more_trades:
+    parameters of further questions for trades, of kinds that the first leaves out. stream_fee_sign: -1 where the stream's fee is
+    negative when charged. page: trades in one answer at most. error_map: which market's map of
     ccxt's exceptions applies to every URL, "" for the default.
     duplicate: codes that mean that the client id exists. ambiguous: codes of a failure inside the exchange, after which an order
     may exist. order_url: URL of the order socket, None for REST. private_mark: pattern
@@ -60,6 +62,9 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     query: str = "order"
     trade_ids: tuple[str, ...] = ()
     trades_by: str = ""
+    more_trades: tuple[Mapping[str, Any], ...] = ()
+    stream_fee_sign: int = 1
+    page: int = 500
     error_map: str = ""
     duplicate: frozenset[str] = frozenset()
     ambiguous: frozenset[str] = frozenset()
@@ -170,6 +175,7 @@ QUIRKS: dict[str, Quirks] = {
     ),
     "bybit": Quirks(
         live=True, client_id="orderLinkId", cancel_by="orderLinkId", query_by="orderLinkId", query="lists", trade_ids=("orderLinkId",), trades_by="orderId",
+        more_trades=({"execType": "AdlTrade"}, {"execType": "BustTrade"}), page=100,
         duplicate=frozenset({"110072"}), ambiguous=frozenset({"10000", "10016"}), envelope=("retCode", "result"), private_mark="/private",
         recv_window=True, sandbox="test",
         order_url=lambda x: str(x.implode_hostname(x.urls["api"]["ws"]["private"]["trade"])), order_login=True,
@@ -180,7 +186,8 @@ QUIRKS: dict[str, Quirks] = {
         allowances=(Allowance(limit=10, span_ns=_S, reserve=4), Allowance(limit=300, span_ns=5 * _S, reserve=60)),
     ),
     "okx": Quirks(
-        live=True, trade_ids=("clOrdId",), trades_by="ordId", duplicate=frozenset({"51016"}), envelope=("code", "data"), private_mark="/private",
+        live=True, trade_ids=("clOrdId",), trades_by="ordId", stream_fee_sign=-1, page=100,
+        duplicate=frozenset({"51016"}), envelope=("code", "data"), private_mark="/private",
         sandbox="test", same_host=True,
         order_url=lambda x: str(x.get_url("private", "private")), order_login=True,
         permissions="privateGetAccountConfig", withdraws=_okx_withdraws, account=_okx_account, dead_man="countdown of the account",
