@@ -44,7 +44,7 @@ class Server:
         self.hub = Hub(world.clock, now_ms, lambda: self.faults.struck(K.WS_SILENT), lambda: self.faults.struck(K.WS_ABORT))
         self.blotter = Blotter(self.exchange, self.symbols, self.ledger, self.hub.push, now_ms)
         self.orders = OrderDesk(self.blotter, lambda command: world.send(venue, command), world.clock, answer_s)
-        self.market = MarketDesk(world, self.symbols, self.hub.publish, now_ms, lambda: self.faults.struck(K.DEPTH_GAP))
+        self.market = MarketDesk(world, self.symbols, self.hub.publish, now_ms, lambda s: self.hub.wanted(s, "depth") and self.faults.struck(K.DEPTH_GAP))
         self.tickers = TickerDesk(world, self.symbols, self.market.shown, now_ms)
         self.account = AccountDesk(self.ledger, now_ms, lambda: self.faults.struck(K.WITHDRAW_ENABLED))
         self.rest = Rest(self.symbols, self.market, self.tickers, self.orders, self.account, self.hub, self.faults, keys, world.clock)
