@@ -14,7 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from binance_rig import BTC, KEY, SECRET, D, Desk, fault, running, until
 from yarl import URL
 
-from bot.model.order import Side
+from bot.model.order import OrderSpec, Purpose, Side, TimeInForce
 from bot.sim.exchange import ADL, LIQUIDATION
 from bot.sim.faults import FaultKind
 from bot.sim.floor import OFFSHORE_RULES
@@ -283,6 +283,21 @@ def test_subscriptions_come_and_go_by_message() -> None:
             desk.quote(70_051.0, 70_052.0)
             await socket.send_json({"method": "LIST_SUBSCRIPTIONS", "id": 3})
             assert await socket.receive_json() == {"result": ["btcusdt@markPrice@1s"], "id": 3}
+
+    run(check)
+
+
+def test_orders_from_before_the_server_are_found() -> None:
+    async def check(desk: Desk, raw: Raw) -> None:
+        spec = OrderSpec(client_id="OLD1", pair="x", venue="perp", instrument=BTC.id, side=Side.SELL, qty=D("0.2"), limit=D(71_000), tif=TimeInForce.DAY,
+                         purpose=Purpose.LEAD)  # fmt: skip
+        desk.exchange.submit(spec, desk.world.clock())
+        _, (found,) = await raw.signed("GET", "/fapi/v1/openOrders")
+        assert (found["clientOrderId"], found["origQty"], found["side"], found["timeInForce"]) == ("OLD1", "0.200", "SELL", "GTC")
+        status, answer = await raw.signed("DELETE", "/fapi/v1/order", f"symbol=BTCUSDT&orderId={found['orderId']}")
+        assert (status, answer["status"]) == (200, "CANCELED")
+        _, again = await raw.signed("POST", "/fapi/v1/order", ORDER + "&newClientOrderId=OLD1")
+        assert again["orderId"] > found["orderId"]
 
     run(check)
 

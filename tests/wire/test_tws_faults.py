@@ -118,7 +118,7 @@ def test_a_slow_line_lets_bytes_out_at_its_pace_and_the_rest_when_it_ends() -> N
         await until(lambda: ticker.bid == 70_150.0)
         assert desk.site.plan.hits[K.BANDWIDTH] >= 1
 
-    run(body, **fault(K.BANDWIDTH, per_s=300.0))
+    run(body, **fault(K.BANDWIDTH, per_s=60.0))
 
 
 @pytest.mark.parametrize(("code", "resumes"), [(1102, True), (1101, False)])
