@@ -22,8 +22,11 @@ RESTART_NS = 3_600 * S
 """The first full answer repeats bookings this old: the desk may have died before it booked them."""
 OVERLAP_NS = 60 * S
 """Later answers repeat bookings from this long before the previous one."""
+LEDGER_NS = 15 * S
+"""The ledger is read at most this often: Binance counts 30 of 2,400 a minute for it, and questions may come every second."""
 SEEN = 20_000
-PAGE, PAGES = 500, 20
+AHEAD_MS = 5_000
+"""How far beyond now trades are asked for, so that the exchange's clock may be ahead of ours."""
 TRIES = 3
 LATE_NS = 5 * S
 """A fill that a question finds and the stream has not told after this long was lost on the stream."""
@@ -53,8 +56,16 @@ class Fills:
 
     def streamed(self, trade: Mapping[str, Any]) -> ev.OrderFilled | None:
         """Return an execution of the stream; None when its message does not say whose it is: then it is asked for."""
-        raw = trade_client_id(trade, self._line.quirks) or self._line.known(str(trade.get("order") or ""))
+        quirks, fee = self._line.quirks, trade.get("fee") or {}
+        raw = self._raw(trade)
+        if quirks.stream_fee_sign < 0 and fee.get("cost") is not None:
+            trade = {**trade, "fee": {**fee, "cost": -number(fee["cost"])}}
         return None if raw is None else self._event(trade, raw)
+
+    def _raw(self, trade: Mapping[str, Any]) -> str | None:
+        """Return the client id of a trade's order as far as it is known without asking."""
+        said = trade_client_id(trade, self._line.quirks)
+        return self._line.known(str(trade.get("order") or "")) if said is None else said
 
     async def whole(self, trade: Mapping[str, Any]) -> ev.OrderFilled:
         """Return an execution, its order asked for when nothing else tells the client id.
@@ -63,7 +74,7 @@ class Fills:
         """
         line = self._line
         order_id = str(trade.get("order") or "")
-        raw = trade_client_id(trade, line.quirks) or line.known(order_id)
+        raw = self._raw(trade)
         if raw is None:
             state = order_state(await line.read(lambda: line.client.fetch_order(order_id, trade["symbol"])))
             raw = state.client_id
@@ -71,7 +82,7 @@ class Fills:
         return self._event(trade, raw)
 
     def _event(self, trade: Mapping[str, Any], raw: str) -> ev.OrderFilled:
-        return fill(trade, our_id(raw), self._line.symbols, self._line.clock(), forced(raw))
+        return fill(trade, our_id(raw), self._line.symbols, self._line.clock(), forced(raw, trade.get("info") or {}))
 
     async def of_order(self, state: OrderState, client_id: ClientId) -> list[ev.OrderFilled]:
         """Return the executions of one order."""
@@ -88,17 +99,22 @@ class Fills:
     async def since(self, symbol: str, since_ms: int) -> list[tuple[int, ev.OrderFilled]]:
         """Return (venue time in ms, execution) of one market since an instant, oldest first."""
         found: dict[str, Any] = {}
-        for _ in range(PAGES):
-            page = await self._line.read(lambda since=since_ms: self._line.client.fetch_my_trades(symbol, since, PAGE))  # type: ignore[misc]
-            found.update((str(t["id"]), t) for t in page)
-            last = max((int(t["timestamp"]) for t in page), default=since_ms)
-            if len(page) < PAGE or last <= since_ms:
-                break
-            since_ms = last
-        else:
-            raise ValueError(f"{symbol}: more than {PAGES * PAGE} trades to catch up with")
+        until_ms = int(self._line.client.milliseconds()) + AHEAD_MS
+        for kind in ({}, *self._line.quirks.more_trades):
+            found.update((str(t["id"]), t) for t in await self._span(symbol, since_ms, until_ms, kind))
         ordered = sorted(found.values(), key=lambda t: (t["timestamp"], str(t["id"])))
         return [(int(t["timestamp"]), await self.whole(t)) for t in ordered]
+
+    async def _span(self, symbol: str, since_ms: int, until_ms: int, kind: Mapping[str, Any]) -> list[Any]:
+        """Return every trade of one kind in a span; one that fills a page is halved, whichever end the exchange begins at."""
+        line, size = self._line, self._line.quirks.page
+        page = await line.read(lambda: line.client.fetch_my_trades(symbol, since_ms, size, {**kind, "until": until_ms}))
+        if len(page) < size:
+            return list(page)
+        if until_ms - since_ms < 2:
+            raise ValueError(f"{symbol}: {size} trades and more within {until_ms - since_ms} ms")
+        middle = (since_ms + until_ms) // 2
+        return [*await self._span(symbol, since_ms, middle, kind), *await self._span(symbol, middle + 1, until_ms, kind)]
 
 
 class Snapshots:
@@ -110,6 +126,7 @@ class Snapshots:
         self._first_ns = since_ns
         self._since_ns = since_ns
         self._ledger = Ledger(line)
+        self._booked_ns = 0
         self._running = False
         self.lost = asyncio.Event()
 
@@ -142,20 +159,30 @@ class Snapshots:
 
     async def _look(self) -> tuple[ev.VenueSnapshot, list[ev.Event]]:
         line, client = self._line, self._line.client
-        listed = net_positions(await line.read(client.fetch_positions), line.symbols)
+        listed = net_positions(await positions(line), line.symbols)
         balance = await line.read(client.fetch_balance)
         account = self._account(balance)
         working = [w for symbol in line.symbols.id_of for w in await self._working(symbol)]
         since = self._since_ns // MS
         timed = [t for symbol in line.symbols.id_of for t in await self._fills.since(symbol, since)]
         self._suspect(timed)
-        booked = await self._ledger.since(since)
+        booked = await self._bookings()
         _agree(listed, account, line.symbols.named, bool(working))
         now = line.clock()
         snapshot = ev.VenueSnapshot(
             ts=now, venue=line.venue, positions=listed, working=tuple(working), cash=account.cash, maintenance=account.maintenance,
         )  # fmt: skip
         return snapshot, [*(e for _, e in timed), *booked]
+
+    async def _bookings(self) -> list[ev.Event]:
+        """Return what the ledger says, now and then: reading it costs as much as all the rest together."""
+        now = self._line.clock()
+        if now - self._booked_ns < LEDGER_NS:
+            return []
+        first = self._first_ns if not self._booked_ns else max(self._first_ns, self._booked_ns - OVERLAP_NS)
+        booked = await self._ledger.since(first // MS)
+        self._booked_ns = now
+        return booked
 
     def _account(self, balance: Mapping[str, Any]) -> Account:
         read = self._line.quirks.account
@@ -178,6 +205,18 @@ class Snapshots:
         if late and self._since_ns != self._first_ns:
             self._line.log("fill_missed", {"exec_id": late[0].exec_id, "count": len(late)})
             self.lost.set()
+
+
+async def positions(line: Line) -> list[Any]:
+    """Return every open position as ccxt tells it."""
+    client = line.client
+    if not line.quirks.positions_by_settle:
+        return list(await line.read(client.fetch_positions))
+    out: list[Any] = []
+    for settle, inverse in sorted({(x.settle, x.inverse) for x in line.symbols.instruments.values()}):
+        only = {"subType": "inverse"} if inverse else {"subType": "linear", "settleCoin": settle}
+        out.extend(await line.read(lambda only=only: client.fetch_positions(None, only)))  # type: ignore[misc]
+    return out
 
 
 def _agree(listed: Mapping[InstrumentId, Decimal], account: Account, named: Any, working: bool) -> None:

@@ -95,12 +95,15 @@ def our_id(*candidates: Any) -> ClientId:
     return ""
 
 
-def forced(client_id: Any) -> str:
-    """Return "liquidation" or "adl" for the exchange's own orders, else "" (names of Binance and Bybit)."""
-    text = str(client_id or "").lower()
-    if "adl" in text:
+def forced(client_id: str, info: Mapping[str, Any]) -> str:
+    """Return "liquidation" or "adl" for what the exchange did itself, else "".
+
+    Binance says it with the client id of its own order (adl_autoclose, autoclose-...), Bybit with the kind of execution.
+    """
+    text, kind = client_id.lower(), str(info.get("execType") or "").lower()
+    if kind == "adltrade" or text.startswith("adl"):
         return "adl"
-    return "liquidation" if text.startswith(("autoclose", "liq")) else ""
+    return "liquidation" if kind == "busttrade" or text.startswith("autoclose") else ""
 
 
 class OrderState(msgspec.Struct, frozen=True):
@@ -140,15 +143,19 @@ def order_events(state: OrderState, client_id: ClientId, now: int, reason: str =
 
 
 def fill(trade: Mapping[str, Any], client_id: ClientId, symbols: Symbols, now: int, reason: str = "") -> ev.OrderFilled:
-    """Return an execution. Raises SHAPE_ERRORS when something of it is missing: a fill with a guessed part is a wrong position."""
+    """Return an execution. Raises SHAPE_ERRORS when something of it is missing: a fill with a guessed part is a wrong position.
+
+    Exchanges count trades per market, so the id carries the instrument.
+    """
     instrument = symbols.of(str(trade["symbol"]))
     qty = number(trade["amount"])
     if qty <= 0 or not trade.get("id"):
         raise ValueError(f"a trade without quantity or id: {trade.get('id')!r}")
     cost, currency = fee_of(trade, instrument)
     return ev.OrderFilled(
-        ts=now, venue=symbols.venue, client_id=client_id, instrument=instrument.id, exec_id=str(trade["id"]), side=Side(str(trade["side"])), qty=qty,
-        price=snap_price(instrument, float(trade["price"])), fee=cost, fee_currency=currency, maker=trade.get("takerOrMaker") == "maker", reason=reason,
+        ts=now, venue=symbols.venue, client_id=client_id, instrument=instrument.id, exec_id=f"{instrument.id}:{trade['id']}",
+        side=Side(str(trade["side"])), qty=qty, price=snap_price(instrument, float(trade["price"])), fee=cost, fee_currency=currency,
+        maker=trade.get("takerOrMaker") == "maker", reason=reason,
     )  # fmt: skip
 
 
@@ -164,12 +171,9 @@ def fee_of(trade: Mapping[str, Any], instrument: Instrument) -> tuple[Decimal, s
 
 
 def trade_client_id(trade: Mapping[str, Any], quirks: Quirks) -> str | None:
-    """Return the client id in a trade's own message, None when the exchange does not put it there."""
+    """Return the client id in a trade's own message, "" for an order that has none, None when the message does not say."""
     info = trade.get("info") or {}
-    for key in quirks.trade_ids:
-        if info.get(key):
-            return str(info[key])
-    return None
+    return next((str(info[key] or "") for key in quirks.trade_ids if key in info), None)
 
 
 def quote(ticker: Mapping[str, Any], instrument: InstrumentId, now: int) -> ev.Quote:
