@@ -203,7 +203,7 @@ def ticks(path: Path, files: tuple[Path, ...], sets: tuple[str, ...], json_out: 
 
 @bench.command()
 @click.option("--cycles", type=click.IntRange(1), default=2_000, show_default=True, help="Cycles counted in each of the three series.")
-@click.option("--pace-ms", type=click.IntRange(2), default=55, show_default=True, help="Time between two ticks of the lead; the exchange takes 1,200 orders a minute.")
+@click.option("--pace-ms", type=click.IntRange(2), default=55, show_default=True, help="Between ticks of the lead; the exchange takes 20 orders a second.")
 @click.option("--serve", "serving", is_flag=True, hidden=True)
 @configured
 @as_json

@@ -29,20 +29,20 @@ S = 1_000_000_000
 MID = 70_000.0
 SIZE = 50.0
 CASH = Decimal(10_000_000)
-RATE, RATE_CAP = 0.0001, 0.003
+RATE, RATE_CAP, FUNDING_S = 0.0001, 0.003, 28_800
 
 
 def ticks(built: Desk, from_ns: int, pace_ns: int) -> Iterator[Any]:
     """Yield a quote of the lead every `pace_ns`, one of the hedge in between, marks and rate once a second; asks move by one tick to and fro."""
     lead, hedge = built.terms[built.pair.lead], built.terms[built.pair.hedge]
-    interval = hedge.funding_interval_s * S
-    stamp = from_ns // interval * interval + interval
+    interval_s = hedge.funding_interval_s or FUNDING_S
+    stamp = (from_ns // (interval_s * S) + 1) * interval_s * S
     ts, marked, up = from_ns, 0, False
     while True:
         if ts - marked >= S:
             marked = ts
             yield ev.MarkPrice(ts, hedge.id, MID, MID)
-            yield ev.FundingRate(ts, hedge.id, RATE, hedge.funding_interval_s, stamp, RATE_CAP)
+            yield ev.FundingRate(ts, hedge.id, RATE, interval_s, stamp, RATE_CAP)
         for terms, at in ((hedge, ts), (lead, ts + pace_ns // 2)):
             tick = float(terms.tick)
             yield ev.Quote(at, terms.id, MID, MID + (2.0 if up else 1.0) * tick, SIZE, SIZE, at)

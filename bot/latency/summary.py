@@ -97,6 +97,7 @@ def lines(result: dict[str, Any]) -> list[str]:
     out = [f"{result['cycles']} cycles each, one every {result['pace_ms']} ms; Python {result['python']}, {result['cpus']} cpus, load {result['load_1m']}"]
     for row in result["paths"]:
         commit = "durable" if row["durable"] else "not durable"
-        out.append(f"{row['path']}, {row['orders']}, {commit}: p50 {row['p50_us']:,.0f}  p90 {row['p90_us']:,.0f}  p99 {row['p99_us']:,.0f}  max {row['max_us']:,.0f} us")
+        quantiles = "  ".join(f"{name} {row[f'{name}_us']:,.0f}" for name in ("p50", "p90", "p99", "max"))
+        out.append(f"{row['path']}, {row['orders']}, {commit}: {quantiles} us")
         out.append("    " + ", ".join(f"{name.replace('_', ' ')} {value:,.0f}" for name, value in row["stages_us"].items()))
     return out

@@ -187,7 +187,7 @@ def paths(tape: Tape) -> Iterator[tuple[str, Way]]:
     received = commit = committed = 0
     stepped: Mark | None = None
     emitted: dict[int, tuple[int, int]] = {}
-    under_way: dict[str, tuple[Any, ...]] = {}
+    under_way: dict[str, tuple[bool, ev.Event, int, int, int, int, int, int]] = {}
     lines: defaultdict[int, Wording] = defaultdict(Wording)
     for mark in tape:
         what = mark.what
@@ -202,10 +202,11 @@ def paths(tape: Tape) -> Iterator[tuple[str, Way]]:
         elif what == "committed":
             committed = mark.ns
         elif what == "send" and stepped is not None and id(stepped.of) in emitted:
-            under_way[mark.of.client_id] = (mark.of.purpose is Purpose.HEDGE, stepped.of, *emitted[id(stepped.of)], stepped.ns, commit, committed, mark.ns)
+            came, told = emitted[id(stepped.of)]
+            under_way[mark.of.client_id] = (mark.of.purpose is Purpose.HEDGE, stepped.of, came, told, stepped.ns, commit, committed, mark.ns)
         elif what == "out":
-            told = lines[mark.line].clear(mark.of)
-            for client_id in [c for c in under_way if c.encode() in told]:
+            text = lines[mark.line].clear(mark.of)
+            for client_id in [c for c in under_way if c.encode() in text]:
                 yield client_id, Way(*under_way.pop(client_id), mark.ns)
 
 

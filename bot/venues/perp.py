@@ -81,7 +81,7 @@ class PerpVenue:
         if self._main is None or self._main.done():
             return
         if isinstance(command, Submit):
-            self._spawn(self._submit(command), command)
+            self._spawn(self._refused(command) if self._orders is None else self._orders.submit(command), command)
         elif isinstance(command, Cancel):
             self._spawn(self._ask(lambda orders, snapshots: orders.cancel(command)), command)
         elif isinstance(command, QueryOrder):
@@ -171,12 +171,9 @@ class PerpVenue:
             raise ValueError("the exchange lists no markets")
         return self._symbols.resolve(markets)
 
-    async def _submit(self, command: Submit) -> None:
-        if self._orders is None:
-            end = ev.OrderEnded(ts=self._clock(), client_id=command.order.client_id, outcome=Outcome.DENIED, cum_qty=number(None), reason="not connected")
-            self._emit(end)
-            return
-        await self._orders.submit(command)
+    async def _refused(self, command: Submit) -> None:
+        end = ev.OrderEnded(ts=self._clock(), client_id=command.order.client_id, outcome=Outcome.DENIED, cum_qty=number(None), reason="not connected")
+        self._emit(end)
 
     async def _ask(self, act: Callable[[Orders, Snapshots], Coroutine[Any, Any, None]]) -> None:
         if self._orders is None or self._snapshots is None or not self._symbols.symbol:

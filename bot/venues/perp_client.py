@@ -34,7 +34,8 @@ def build(endpoint: PerpEndpoint, clock: Callable[[], int]) -> Any:
     client = _adapted(getattr(ccxt.pro, endpoint.exchange), quirks, clock)({
         "apiKey": plain(endpoint.key), "secret": plain(endpoint.secret), "password": plain(endpoint.password), "enableRateLimit": False, "timeout": TIMEOUT_MS,
         "streaming": {"keepAlive": PING_MS},
-        "options": {**quirks.options, "adjustForTimeDifference": False, "maxRetriesOnFailure": 0, "hasAlreadyAuthenticatedSuccessfully": False},
+        "options": {**quirks.options, "adjustForTimeDifference": False, "maxRetriesOnFailure": 0, "hasAlreadyAuthenticatedSuccessfully": False,
+                    "ws": {"compress": 0}},
     })  # fmt: skip
     if quirks.recv_window:
         client.options["recvWindow"] = RECV_WINDOW_MS

@@ -77,11 +77,15 @@ class Line:
                 del self.rates[next(iter(self.rates))]
         self.emit(event)
 
-    async def turn(self, priority: Priority) -> None:
-        """Wait until the budget has room for one message."""
+    def ask(self, priority: Priority) -> asyncio.Future[None]:
+        """Ask the budget for one message; what is returned is done, perhaps at once, when there is room for it."""
         free: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.budget.ask(priority, lambda: None if free.done() else free.set_result(None))
-        await free
+        return free
+
+    async def turn(self, priority: Priority) -> None:
+        """Wait until the budget has room for one message."""
+        await self.ask(priority)
 
     async def read(self, call: Callable[[], Awaitable[T]], patience: float = 1.0) -> T:
         """Ask the exchange something that changes nothing, in turn, once more after a broken connection; errors are the caller's.

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 from bot.model import event as ev
 from bot.model.command import Cancel, QueryOrder, Submit
 from bot.model.ids import ClientId
-from bot.model.order import OrderSpec, Outcome, TimeInForce
+from bot.model.order import OrderSpec, Outcome
 from bot.venues.budget import Priority
 from bot.venues.perp_account import Fills
-from bot.venues.perp_errors import Meaning
+from bot.venues.perp_errors import Meaning, told
 from bot.venues.perp_line import Line, failures
 from bot.venues.perp_parse import OrderState, order_events, order_state
 from bot.venues.perp_quirks import number
+from bot.venues.perp_socket import OrderSocket
 
 STALE_S = 1.0
 """An order that waited this long for the message budget does not leave any more: the desk counts it as silent after two
 seconds and may find it absent a few seconds later."""
 DEADLINE_S = 30.0
 """How long an answer over the order socket is waited for; the library itself would wait for ever."""
-TIF = {TimeInForce.IOC: "IOC", TimeInForce.DAY: "GTC"}
-"""Exchanges of perpetuals have no day: the desk cancels what it left working."""
 
 
 class Orders:
@@ -31,24 +31,44 @@ class Orders:
     def __init__(self, line: Line, fills: Fills, socket: bool) -> None:
         self._line = line
         self._fills = fills
-        self._socket = socket
+        self._socket = OrderSocket(line, socket)
         self._sent: set[ClientId] = set()
 
     # Sending.
 
-    async def submit(self, command: Submit) -> None:
-        """Send an order once."""
-        line, spec = self._line, command.order
-        opening = command.opening and not spec.reduce_only
+    def submit(self, command: Submit) -> Coroutine[Any, Any, None]:
+        """Send an order once: in this call if the order socket is open and the message budget has room, else in what is returned.
+
+        What is returned has to be awaited in any case: it takes the answer.
+        """
+        turn = self._line.ask(Priority.OPEN if command.opening and not command.order.reduce_only else Priority.REDUCE)
         asked = asyncio.get_running_loop().time()
-        await line.turn(Priority.OPEN if opening else Priority.REDUCE)
-        why = self._unsendable(spec, asyncio.get_running_loop().time() - asked) or (line.no_openings if opening else "")
-        if why:
-            self._end(spec.client_id, Outcome.DENIED, why)
-            return
-        self._sent.add(spec.client_id)
+        return self._submitted(command, turn, asked, self._written(command) if turn.done() else None)
+
+    def _written(self, command: Submit) -> asyncio.Future[Any] | None:
+        """Write an order now and return the future of its answer; None when it cannot leave in this way."""
+        if not self._socket.direct or self._obstacle(command, 0.0):
+            return None
         try:
-            state = order_state(await self._place(spec))
+            answer = self._socket.place(command.order)
+        except failures() as error:
+            self._line.log("order_unwritten", {"client_id": command.order.client_id, "text": told(error)})
+            return None
+        self._sent.add(command.order.client_id)
+        return answer
+
+    async def _submitted(self, command: Submit, turn: asyncio.Future[None], asked: float, answer: asyncio.Future[Any] | None) -> None:
+        """Send an order that has not been written yet, and take the answer."""
+        line, spec = self._line, command.order
+        if answer is None:
+            await turn
+            why = self._obstacle(command, asyncio.get_running_loop().time() - asked)
+            if why:
+                self._end(spec.client_id, Outcome.DENIED, why)
+                return
+            self._sent.add(spec.client_id)
+        try:
+            state = order_state(await (self._place(spec) if answer is None else _in_time(answer)))
             if state.client_id not in ("", spec.client_id):
                 raise ValueError(f"an answer about {state.client_id}")
         except failures() as error:
@@ -56,6 +76,10 @@ class Orders:
             return
         line.learn(state.venue_order_id, spec.client_id)
         self._tell(order_events(state, spec.client_id, line.clock()))
+
+    def _obstacle(self, command: Submit, waited_s: float) -> str:
+        """Return why a command must not be carried out, "" when it may."""
+        return self._unsendable(command.order, waited_s) or (self._line.no_openings if command.opening and not command.order.reduce_only else "")
 
     def _unsendable(self, spec: OrderSpec, waited_s: float) -> str:
         """Return why an order must not leave, "" when it may."""
@@ -71,22 +95,20 @@ class Orders:
         return self._off_grid(spec)
 
     def _off_grid(self, spec: OrderSpec) -> str:
-        """Return why the library would send another order than this one: it cuts off what does not fit its grid."""
+        """Return why the library would send another order than this one: it cuts off what does not fit its grid, of which ours is a part."""
+        terms = self._line.symbols.instruments[spec.instrument]
+        if not spec.limit % terms.tick and not spec.qty % terms.lot:
+            return ""
         client, symbol = self._line.client, self._line.symbols.symbol[spec.instrument]
         price = number(client.price_to_precision(symbol, float(spec.limit)))
         qty = number(client.amount_to_precision(symbol, float(spec.qty)))
         return "" if (price, qty) == (spec.limit, spec.qty) else f"{spec.qty} @ {spec.limit} would be sent as {qty} @ {price}"
 
     async def _place(self, spec: OrderSpec) -> Any:
-        line, quirks = self._line, self._line.quirks
-        params = {**quirks.params, quirks.client_id: spec.client_id, "timeInForce": TIF[spec.tif]}
-        if spec.reduce_only:
-            params["reduceOnly"] = True
-        what = (line.symbols.symbol[spec.instrument], "limit", spec.side.value, float(spec.qty), float(spec.limit), params)
-        if not self._socket_up():
-            return await line.client.create_order(*what)
-        async with asyncio.timeout(DEADLINE_S):
-            return await line.client.create_order_ws(*what)
+        what = self._socket.arguments(spec)
+        if not self._socket.up:
+            return await self._line.client.create_order(*what)
+        return await _in_time(self._line.client.create_order_ws(*what))
 
     def _unplaced(self, spec: OrderSpec, error: BaseException) -> None:
         """Say what an error of a submit proves: not sent, refused, or nothing at all."""
@@ -100,14 +122,6 @@ class Orders:
         else:
             line.silence(spec.client_id, found.text)
 
-    def _socket_up(self) -> bool:
-        """Return whether the order socket is open right now; an order never waits for one to be dialled."""
-        quirks, client = self._line.quirks, self._line.client
-        if not self._socket or quirks.order_url is None:
-            return False
-        connection = (client.clients or {}).get(quirks.order_url(client))
-        return connection is not None and bool(connection.isConnected) and not connection.closed()
-
     # Cancelling and asking.
 
     async def cancel(self, command: Cancel) -> None:
@@ -120,9 +134,8 @@ class Orders:
         await line.turn(Priority.CANCEL)
         params = {line.quirks.cancel_by: command.client_id}
         try:
-            if self._socket_up():
-                async with asyncio.timeout(DEADLINE_S):
-                    reply = await line.client.cancel_order_ws(None, symbol, params)
+            if self._socket.up:
+                reply = await _in_time(line.client.cancel_order_ws(None, symbol, params))
             else:
                 reply = await line.client.cancel_order(None, symbol, params)
             state = order_state(reply)
@@ -191,3 +204,9 @@ class Orders:
 
     def _end(self, client_id: ClientId, outcome: Outcome, reason: str) -> None:
         self._tell([ev.OrderEnded(ts=self._line.clock(), client_id=client_id, outcome=outcome, cum_qty=number(None), reason=reason)])
+
+
+async def _in_time(answer: Awaitable[Any]) -> Any:
+    """Return an answer over the order socket. Raises TimeoutError after DEADLINE_S."""
+    async with asyncio.timeout(DEADLINE_S):
+        return await answer

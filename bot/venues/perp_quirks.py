@@ -43,10 +43,11 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     negative when charged. page: trades in one answer at most. error_map: which market's map of
     ccxt's exceptions applies to every URL, "" for the default.
     duplicate: codes that mean that the client id exists. ambiguous: codes of a failure inside the exchange, after which an order
-    may exist. order_url: URL of the order socket, None for REST. private_mark: pattern
-    of the URL of the account's stream, "" when every stream shares one connection. lists: path endings whose answer is
-    a JSON list; envelope: keys every other answer has. sandbox: "demo", "test", or "" for none; same_host: a sandbox that
-    only a header or a path tells from the real one. withdraws: whether a key may withdraw, from the raw answer of
+    may exist. order_url: URL of the order socket, None for REST; order_method: what a request for
+    one is called there, where perp_socket can write it, "" where ccxt has to. private_mark: pattern of the URL of the account's
+    stream, "" when every stream shares one connection. lists: path endings whose answer is a JSON list; envelope: keys every
+    other answer has. sandbox: "demo", "test", or "" for none; same_host: a sandbox that only a header or a path tells from the
+    real one. withdraws: whether a key may withdraw, from the raw answer of
     `permissions` (implicit method), None where it cannot be asked. multi_assets: implicit method that tells
     multiAssetsMargin. account: reads the raw answer of fetch_balance. warm: a method that reads what the first order would
     otherwise wait for. positions_by_settle: one list per settle currency.
@@ -70,6 +71,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     ambiguous: frozenset[str] = frozenset()
     order_url: Callable[[Any], str] | None = None
     order_login: bool = False
+    order_method: str = ""
     private_mark: str = ""
     lists: tuple[str, ...] = ()
     envelope: tuple[str, ...] = ()
@@ -166,11 +168,11 @@ _BINANCE = Quirks(
 QUIRKS: dict[str, Quirks] = {
     "binanceusdm": msgspec.structs.replace(
         _BINANCE, error_map="linear", arm=lambda x, market, ms: x.fapiPrivatePostCountdownCancelAll({"symbol": market, "countdownTime": ms}),
-        order_url=lambda x: str(x.urls["api"]["ws"]["ws-api"]["linear"]), multi_assets="fapiPrivateGetMultiAssetsMargin",
+        order_url=lambda x: str(x.urls["api"]["ws"]["ws-api"]["linear"]), order_method="order.place", multi_assets="fapiPrivateGetMultiAssetsMargin",
     ),
     "binancecoinm": msgspec.structs.replace(
         _BINANCE, error_map="inverse", arm=lambda x, market, ms: x.dapiPrivatePostCountdownCancelAll({"symbol": market, "countdownTime": ms}),
-        private_mark=r"/ws/\w{32,}$", order_url=lambda x: str(x.urls["api"]["ws"]["ws-api"]["inverse"]),
+        private_mark=r"/ws/\w{32,}$", order_url=lambda x: str(x.urls["api"]["ws"]["ws-api"]["inverse"]), order_method="order.place",
         funding_source="rate",
     ),
     "bybit": Quirks(
