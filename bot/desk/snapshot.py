@@ -334,6 +334,6 @@ def _pair_blocks(state: PairState, pair: PairRow) -> list[str]:
         reasons.append(f"{pair.id}: frozen, {state.frozen}")
     if not state.armed:
         reasons.append(f"{pair.id}: disarmed after a stop")
-    if pair.blocked and state.flat:
+    elif pair.blocked and state.flat:
         reasons.append(f"{pair.id}: {pair.blocked}")
     return reasons
