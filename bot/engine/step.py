@@ -237,7 +237,7 @@ class Engine:
     def _react(self) -> Step:
         """Let day change, supervision, monitors and planner act on what is known now."""
         ob = self.ob
-        if ob.started:
+        if ob.started_ns:
             self._day()
             supervise.orders(ob, self.x, self._emit, self._commands)
             supervise.venues(ob, self.contacts, self.x, self._commands)
