@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from bot.model import event as ev
 from bot.model.ids import InstrumentId, VenueId
+from bot.sim.faults import FaultKind
+from bot.wire.lines import Lines
 from bot.wire.tws_account import ACCOUNT, AccountDesk
 from bot.wire.tws_blotter import Blotter
 from bot.wire.tws_codec import Fields
 from bot.wire.tws_contracts import Row, chain
+from bot.wire.tws_history import HistoryDesk
+from bot.wire.tws_links import Links
 from bot.wire.tws_market import MarketDesk
 from bot.wire.tws_orders import OrderDesk
 from bot.wire.tws_records import OrderRecords
@@ -19,8 +22,11 @@ from bot.wire.tws_session import Client, Handler
 from bot.wire.world import World
 
 _S = 1_000_000_000
+K = FaultKind
 FARMS = (2104, 2106, 2158)
 """Notices that greet every client."""
+OF_BROKER = frozenset({5, 6, 7, 9, 15, 16, 61, 62, 76, 91, 92, 99})
+"""Requests that wait in vain while the broker is not reached; the rest the gateway answers itself."""
 ROWS_NS = 60 * _S
 """How long the list of contracts is kept: one that expires is gone within a minute."""
 
@@ -41,28 +47,27 @@ class Server:
         self.records = OrderRecords(self.blotter)
         self.market = MarketDesk(self.exchange, self.rows, self.clock)
         self.clients = self.blotter.clients
-        self._connections: set[Client] = set()
+        plan = world.sites[venue].plan
+        self.links = Links(plan, self.notify, self.market)
+        self.lines = Lines(lambda: Client(self), plan, self.clock, shuts=(K.DROP, K.RESTART))
+        self.history = HistoryDesk(world, self.rows, lambda: self.links.heard)
         self._handlers = self._table()
-        self._socket: asyncio.Server | None = None
-        self.host, self.port = "", 0
-        self._linked: bool | None = None
+        self._deaf = {kind: (skipped, _ignore if kind in OF_BROKER else answer) for kind, (skipped, answer) in self._handlers.items()}
         world.listen(venue, self._hear)
+        world.attend(self._look)
 
     async def open(self, host: str, port: int) -> None:
         """Listen on host and port; port 0 lets the system choose."""
-        loop = asyncio.get_running_loop()
-        self._socket = await loop.create_server(lambda: Client(self), host, port)
-        self.host, self.port = host, self._socket.sockets[0].getsockname()[1]
+        await self.lines.open(host, port)
+
+    @property
+    def port(self) -> int:
+        """Return where it listens."""
+        return self.lines.port
 
     async def close(self) -> None:
         """Stop listening and cut every connection."""
-        if self._socket is not None:
-            self._socket.close()
-        for client in list(self._connections):
-            client.cut(hard=True)
-        if self._socket is not None:
-            await self._socket.wait_closed()
-            self._socket = None
+        await self.lines.close()
 
     def rows(self) -> list[Row]:
         """Return the contracts that have not expired."""
@@ -73,9 +78,9 @@ class Server:
 
     # What connections ask of their server.
 
-    def opened(self, client: Client) -> None:
-        """Take note of a connection."""
-        self._connections.add(client)
+    def sent(self, message: bytes) -> bytes:
+        """Return a frame as it leaves."""
+        return self.links.sent(message)
 
     def admit(self, client: Client, number: int) -> bool:
         """Let a client begin under its id; False when the id is in use."""
@@ -91,7 +96,6 @@ class Server:
 
     def lost(self, client: Client) -> None:
         """Forget a connection; its orders stay."""
-        self._connections.discard(client)
         if self.clients.get(client.number) is client:
             del self.clients[client.number]
         self.account.forget(client)
@@ -99,7 +103,7 @@ class Server:
 
     def handlers(self) -> Mapping[int, tuple[int, Handler]]:
         """Return, by message number, how many version fields follow it and who answers."""
-        return self._handlers
+        return self._handlers if self.links.heard else self._deaf
 
     # Inside.
 
@@ -112,19 +116,21 @@ class Server:
         if kind is ev.Quote:
             self.market.quote(event)
         elif kind is ev.VenueStatus:
-            self._link(event.up)
+            self.links.venue(event.up)
+            self.blotter.heard = self.links.heard
         else:
             self.blotter.hear(event)
             if kind is ev.OrderFilled:
                 self.market.trade(event)
-            if kind in (ev.OrderFilled, ev.CashBooked):
+            if kind in (ev.OrderFilled, ev.CashBooked) and self.links.heard:
                 self.account.changed()
 
-    def _link(self, up: bool) -> None:
-        """Tell every client that the line between gateway and broker broke, or that it is back with subscriptions kept."""
-        if self._linked is not None and up is not self._linked:
-            self.notify(1102 if up else 1100)
-        self._linked = up
+    def _look(self, now_ns: int) -> None:
+        """Let what time brings happen: faults of lines and links, orders' late answers."""
+        self.links.look(now_ns)
+        self.blotter.heard = self.links.heard
+        self.orders.look(now_ns)
+        self.lines.look(now_ns)
 
     def notify(self, code: int) -> None:
         """Send a notice about the lines to every client."""
@@ -132,13 +138,13 @@ class Server:
             client.error(-1, code, NOTICES[code])
 
     def _table(self) -> dict[int, tuple[int, Handler]]:
-        o, r, a, m = self.orders, self.records, self.account, self.market
+        o, r, a, m, h = self.orders, self.records, self.account, self.market, self.history
         return {
             1: (1, m.subscribe), 2: (1, m.unsubscribe), 3: (0, o.place), 4: (1, o.cancel), 5: (1, r.open_orders), 6: (1, a.updates),
             7: (1, r.executions), 8: (1, o.ids), 9: (1, m.contract_details), 10: (1, m.depth), 11: (1, m.end_depth), 14: (1, _ignore),
-            15: (1, r.auto_open), 16: (1, r.all_open), 17: (1, _accounts), 49: (1, self._time), 58: (1, o.cancel_all), 59: (1, _ignore),
-            61: (1, a.positions), 62: (1, a.summary), 63: (1, a.cancel_summary), 64: (1, a.cancel_positions), 76: (1, a.updates_multi),
-            77: (1, _ignore), 91: (0, m.market_rule), 92: (0, a.pnl), 93: (0, _ignore), 99: (0, r.completed),
+            15: (1, r.auto_open), 16: (1, r.all_open), 17: (1, _accounts), 20: (0, h.bars), 25: (1, h.cancel), 49: (1, self._time),
+            58: (1, o.cancel_all), 59: (1, _ignore), 61: (1, a.positions), 62: (1, a.summary), 63: (1, a.cancel_summary), 64: (1, a.cancel_positions),
+            76: (1, a.updates_multi), 77: (1, _ignore), 91: (0, m.market_rule), 92: (0, a.pnl), 93: (0, _ignore), 99: (0, r.completed),
         }  # fmt: skip
 
     def _time(self, client: Client, fields: Fields) -> None:
@@ -148,7 +154,9 @@ class Server:
 
 NOTICES = {
     1100: "Connectivity between IBKR and Trader Workstation has been lost.",
+    1101: "Connectivity between IBKR and Trader Workstation has been restored - data lost.",
     1102: "Connectivity between IBKR and Trader Workstation has been restored - data maintained.",
+    2103: "Market data farm connection is broken:usfuture",
     2104: "Market data farm connection is OK:usfuture",
     2106: "HMDS data farm connection is OK:ushmds",
     2158: "Sec-def data farm connection is OK:secdefil",

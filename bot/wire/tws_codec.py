@@ -190,7 +190,7 @@ def read_order(fields: Fields, version: int) -> OrderFields:
     fields.skip(1)  # hidden
     if contract.sec_type == "BAG":
         raise ProtocolError("combinations are not served")
-    fields.skip(30)  # sharesAllocation .. volatilityType
+    fields.skip(30 if version < 177 else 29)  # sharesAllocation .. volatilityType, until 176 with faProfile
     if fields.text():  # deltaNeutralOrderType: a value inserts eight fields behind deltaNeutralAuxPrice
         fields.skip(9)
     else:

@@ -19,7 +19,7 @@ ZERO = Decimal(0)
 class Held(msgspec.Struct, kw_only=True):
     """An order of a client as the server keeps it. client_id: its name at the exchange. price: 0 for a market order as asked.
 
-    told: executions the client was told of, by id. ended: the last status told that ends it, "" while it lives.
+    sent_ns: when it was handed on. told: executions the client was told of, by id. ended: the last status told that ends it, "" while it lives.
     """
 
     client: int
@@ -30,6 +30,7 @@ class Held(msgspec.Struct, kw_only=True):
     qty: Decimal
     price: Decimal
     client_id: ClientId = ""
+    sent_ns: int = 0
     told: dict[str, OrderFilled] = {}
     ended: str = ""
     cancelling: bool = False

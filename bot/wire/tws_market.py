@@ -1,8 +1,10 @@
-"""Market data over the TWS protocol: ticks, depth, price increments, and bars built from the quotes the venue has shown."""
+"""Market data over the TWS protocol: contract details, ticks, depth and price increments, live or as the farm gives them."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from enum import Enum
 
 import msgspec
 
@@ -15,44 +17,75 @@ from bot.wire.tws_contracts import Row, details, find, rule_id
 from bot.wire.tws_orders import NO_CONTRACT
 from bot.wire.tws_session import Client
 
-LIVE = 1
-"""Market data type; 2 to 4 are frozen and delayed data, which this server never has."""
+
+class Data(Enum):
+    """What market data a session gets: live, delayed, or none because another session of the user has it."""
+
+    LIVE = 1
+    DELAYED = 3
+    TAKEN = 0
+
+
+DELAY_NS = 900_000_000_000
+"""How old delayed data are: 15 minutes (broker's page on delayed data, read 2026-11)."""
+DELAYED_TYPES = {0: 69, 1: 66, 2: 67, 3: 70}
+"""Types that delayed sizes and prices come with."""
 BID_SIZE, BID, ASK, ASK_SIZE, LAST, LAST_SIZE = 0, 1, 2, 3, 4, 5
 DEPTH_MAX = 3
 """Depth subscriptions a client may have at once (broker's page, read 2026-11); one more is error 309."""
 NOT_SUBSCRIBED = "Requested market data is not subscribed."
+SHOWN_DELAYED = "Requested market data is not subscribed. Displaying delayed market data."
+COMPETING = "No market data during competing live session"
 
 
 class Sub(msgspec.Struct, kw_only=True):
-    """One market data subscription. shown: last value sent by tick type."""
+    """One market data subscription. shown: last value sent by tick type. dead: the farm has forgotten it, its client does not know."""
 
     client: Client
     req_id: int
     row: Row
     snapshot: bool
     shown: dict[int, float] = {}
+    dead: bool = False
 
 
 class DepthSub(msgspec.Struct, kw_only=True):
-    """One depth subscription. shown: (price, size) of the rows sent, best first, for bids and asks."""
+    """One depth subscription. shown: (price, size) of the rows sent, best first, for bids and asks. dead: as for Sub."""
 
     client: Client
     req_id: int
     row: Row
     rows: int
     shown: tuple[list[tuple[float, float]], list[tuple[float, float]]]
+    dead: bool = False
 
 
 class MarketDesk:
-    """Subscriptions of all clients."""
+    """Subscriptions of all clients. data: what they get. held: nothing comes from the farm at the moment."""
 
     def __init__(self, exchange: Exchange, rows: Callable[[], list[Row]], clock: Callable[[], int]) -> None:
+        self.data = Data.LIVE
+        self.held = False
+        self.clock = clock
         self._exchange = exchange
         self._rows = rows
-        self._clock = clock
         self._subs: dict[tuple[Client, int], Sub] = {}
         self._depth: dict[tuple[Client, int], DepthSub] = {}
-        self._quotes: dict[InstrumentId, Quote] = {}
+        self._quotes: dict[InstrumentId, deque[Quote]] = {}
+
+    def turn(self, data: Data) -> None:
+        """Change what market data every subscription gets, and say so."""
+        before, self.data = self.data, data
+        for sub in self._subs.values():
+            if not sub.dead and (data is not Data.LIVE or before is Data.DELAYED):
+                self._announce(sub)
+
+    def kill(self) -> None:
+        """Forget every subscription without a word to its client."""
+        for sub in self._subs.values():
+            sub.dead = True
+        for depth in self._depth.values():
+            depth.dead = True
 
     def forget(self, client: Client) -> None:
         """Drop the subscriptions of a client that has gone."""
@@ -69,7 +102,7 @@ class MarketDesk:
             client.error(req_id, 200, NO_CONTRACT)
             return
         for row in found:
-            client.send(details(row, req_id, client.version, self._clock()))
+            client.send(details(row, req_id, client.version, self.clock()))
         client.send([52, 1, req_id])
 
     def market_rule(self, client: Client, fields: Fields) -> None:
@@ -92,17 +125,14 @@ class MarketDesk:
         row = self._row(client, req_id, contract)
         if row is None:
             return
-        if (client, req_id) in self._subs:
+        if (client, req_id) in self._subs and not self._subs[client, req_id].dead:
             client.error(req_id, 322, "Error processing request.-'bQ' : cause - Duplicate ticker id")
             return
         sub = Sub(client=client, req_id=req_id, row=row, snapshot=snapshot, shown={})
         if not snapshot:
             self._subs[client, req_id] = sub
         client.send([81, req_id, row.tick, "", 3])
-        client.send([58, 1, req_id, LIVE])
-        quote = self._quotes.get(row.instrument)
-        if quote is not None:
-            self._ticks(sub, quote)
+        self._announce(sub)
         if snapshot:
             client.send([57, 1, req_id])
 
@@ -119,11 +149,11 @@ class MarketDesk:
         row = self._row(client, req_id, contract)
         if row is None:
             return
-        if sum(1 for key in self._depth if key[0] is client) >= DEPTH_MAX:
+        if sum(1 for key, sub in self._depth.items() if key[0] is client and not sub.dead) >= DEPTH_MAX:
             client.error(req_id, 309, f"Max number ({DEPTH_MAX}) of market depth requests has been reached")
             return
-        self._depth[client, req_id] = sub = DepthSub(client=client, req_id=req_id, row=row, rows=max(1, rows), shown=([], []))
-        self._levels(sub)
+        self._depth[client, req_id] = new = DepthSub(client=client, req_id=req_id, row=row, rows=max(1, rows), shown=([], []))
+        self._levels(new)
 
     def end_depth(self, client: Client, fields: Fields) -> None:
         """cancelMktDepth."""
@@ -135,10 +165,13 @@ class MarketDesk:
 
     def quote(self, quote: Quote) -> None:
         """Pass a top of book on to whoever watches it."""
-        self._quotes[quote.instrument] = quote
+        seen = self._quotes.setdefault(quote.instrument, deque())
+        seen.append(quote)
+        while len(seen) > 1 and seen[1].ts <= quote.ts - DELAY_NS:
+            seen.popleft()
         for sub in list(self._subs.values()):
             if sub.row.instrument == quote.instrument:
-                self._ticks(sub, quote)
+                self._ticks(sub)
         for depth in list(self._depth.values()):
             if depth.row.instrument == quote.instrument:
                 self._levels(depth)
@@ -146,7 +179,7 @@ class MarketDesk:
     def trade(self, fill: OrderFilled) -> None:
         """Show an execution as the last trade: the only trades of this market are the account's own."""
         for sub in list(self._subs.values()):
-            if sub.row.instrument == fill.instrument:
+            if sub.row.instrument == fill.instrument and self.data is Data.LIVE and not (sub.dead or self.held):
                 self._tick(sub, LAST, LAST_SIZE, float(fill.price), float(fill.qty), always=True)
 
     # Inside.
@@ -162,13 +195,31 @@ class MarketDesk:
             return None
         return found[0]
 
-    def _ticks(self, sub: Sub, quote: Quote) -> None:
+    def _announce(self, sub: Sub) -> None:
+        """Tell a subscription what data it gets, and send the latest of them."""
+        sub.shown.clear()
+        if self.data is Data.TAKEN:
+            sub.client.error(sub.req_id, 10197, COMPETING)
+            return
+        if self.data is Data.DELAYED:
+            sub.client.error(sub.req_id, 10167, SHOWN_DELAYED)
+        sub.client.send([58, 1, sub.req_id, self.data.value])
+        self._ticks(sub)
+
+    def _ticks(self, sub: Sub) -> None:
+        """Send the latest quote as far as it is new to a subscription: the oldest one kept when data are delayed."""
+        seen = self._quotes.get(sub.row.instrument)
+        if not seen or sub.dead or self.held or self.data is Data.TAKEN:
+            return
+        quote = seen[0] if self.data is Data.DELAYED else seen[-1]
         self._tick(sub, BID, BID_SIZE, quote.bid, quote.bid_size)
         self._tick(sub, ASK, ASK_SIZE, quote.ask, quote.ask_size)
 
     def _tick(self, sub: Sub, price_type: int, size_type: int, price: float, size: float, always: bool = False) -> None:
         """Send a price with its size, then the size alone, as TWS does; only what has changed. No price is -1."""
         price = price if price > 0.0 else -1.0
+        if self.data is Data.DELAYED:
+            price_type, size_type = DELAYED_TYPES[price_type], DELAYED_TYPES[size_type]
         if always or sub.shown.get(price_type) != price:
             sub.client.send([1, 6, sub.req_id, price_type, price, size, 1])
             sub.client.send([2, 6, sub.req_id, size_type, size])
@@ -177,8 +228,10 @@ class MarketDesk:
         sub.shown[price_type], sub.shown[size_type] = price, size
 
     def _levels(self, sub: DepthSub) -> None:
-        """Send what changed of the book: rows of bids are side 1, of asks 0; operations insert 0, update 1, delete 2."""
-        x, now = self._exchange.listings[sub.row.instrument], self._clock()
+        """Send what changed of the book: rows of bids are side 1, of asks 0; operations insert 0, update 1, delete 2. None is delayed."""
+        if sub.dead or self.held or self.data is not Data.LIVE:
+            return
+        x, now = self._exchange.listings[sub.row.instrument], self.clock()
         for side, taker in ((1, Side.SELL), (0, Side.BUY)):
             wanted = [(float(price), float(size)) for price, size in x.levels(taker, now)[: sub.rows]]
             shown = sub.shown[side]

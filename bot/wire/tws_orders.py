@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
+from heapq import heappop, heappush
 
 from bot.model.command import Cancel, Submit
 from bot.model.instrument import Rounding, round_price, to_decimal
 from bot.model.order import OrderSpec, Purpose, Side, TimeInForce
+from bot.sim.faults import FaultKind
 from bot.wire.tws_account import ACCOUNT, what_if
-from bot.wire.tws_blotter import Blotter
+from bot.wire.tws_blotter import REJECTED, Blotter
 from bot.wire.tws_codec import Fields, OrderFields, read_order
 from bot.wire.tws_contracts import Row, find
 from bot.wire.tws_layouts import ZERO, Held, open_order
 from bot.wire.tws_session import Client
 
+K = FaultKind
 PROTECTION = Decimal("0.02")
 """How far beyond the touch a market order may pay, share of price: CME trades them with protection (our width)."""
 TIFS = {"": TimeInForce.DAY, "DAY": TimeInForce.DAY, "IOC": TimeInForce.IOC}
+NOT_CANCELLABLE = "Cancel attempted when order is not in a cancellable state.  Order permId ={}"
+NO_MARKET = "Order rejected - reason:No market price available for a market order"
 NO_CONTRACT = "No security definition has been found for the request"
 
 
@@ -25,6 +30,14 @@ class OrderDesk:
 
     def __init__(self, blotter: Blotter) -> None:
         self.blotter = blotter
+        self._plan = blotter.world.sites[blotter.venue].plan
+        self._fills_late: list[tuple[int, int, Held]] = []
+
+    def look(self, now_ns: int) -> None:
+        """Let the fills come that follow a cancellation told too early."""
+        while self._fills_late and self._fills_late[0][0] <= now_ns:
+            _, _, held = heappop(self._fills_late)
+            self.blotter.world.race(self.blotter.venue, _cancel(self.blotter, held))
 
     def ids(self, client: Client, fields: Fields | None = None) -> None:
         """reqIds: the next order id that this client may use."""
@@ -44,13 +57,25 @@ class OrderDesk:
         if len(rows) != 1:
             client.error(asked.order_id, 200, NO_CONTRACT if not rows else "The contract description specified is ambiguous")
             return
-        held = self._checked(client, asked, rows[0])
-        if held is None:
+        refused = _refusal(asked, rows[0])
+        if refused is not None and (refused[0] != REJECTED or asked.what_if):
+            client.error(asked.order_id, *refused)
             return
+        held = self._held(client, asked, rows[0])
+        if refused is not None:
+            self.blotter.add(held)
+            self.blotter.rejected(held, refused[1], ZERO)
+            return
+        if not asked.tif:
+            client.error(asked.order_id, 10349, "Order TIF was set to DAY based on order preset.")
         if asked.what_if:
             self._what_if(client, held)
             return
-        self._submit(client, held)
+        reset = self._plan.strike(K.RESET, self.blotter.world.clock())
+        if reset is not None:
+            client.cut(hard=True)
+        if reset is None or reset.arg("after"):
+            self._submit(held)
 
     def cancel(self, client: Client, fields: Fields) -> None:
         """cancelOrder."""
@@ -59,7 +84,8 @@ class OrderDesk:
         if held is None:
             client.error(order_id, 10147, f"OrderId {order_id} that needs to be cancelled is not found.")
         elif held.cancelling and not held.ended:
-            client.error(order_id, 161, f"Cancel attempted when order is not in a cancellable state.  Order permId ={held.perm_id}")
+            client.error(order_id, 161, NOT_CANCELLABLE.format(held.perm_id))
+            self.blotter.send(_cancel(self.blotter, held))  # the first one may have been lost
         elif held.ended:
             client.error(order_id, 10148, f"OrderId {order_id} that needs to be cancelled cannot be cancelled, state: {held.ended}.")
         else:
@@ -73,38 +99,27 @@ class OrderDesk:
 
     # Inside.
 
-    def _checked(self, client: Client, asked: OrderFields, row: Row) -> Held | None:
-        """Return the order when the gateway itself has nothing against it, else tell what."""
-        refused = _refusal(asked, row)
-        if refused is not None:
-            client.error(asked.order_id, *refused)
-            return None
-        if not row.instrument:
-            client.error(asked.order_id, 201, "Order rejected - reason:No trading permissions.")
-            return None
-        if not asked.tif:
-            client.error(asked.order_id, 10349, "Order TIF was set to DAY based on order preset.")
+    def _held(self, client: Client, asked: OrderFields, row: Row) -> Held:
+        """Return a new order as the gateway keeps it."""
         self.blotter.perms += 0 if asked.what_if else 1
         price = to_decimal(asked.limit) if asked.order_type == "LMT" else ZERO
         return Held(
             client=client.number, order_id=asked.order_id, perm_id=self.blotter.perms, asked=asked, row=row, qty=Decimal(asked.qty), price=price, told={},
         )  # fmt: skip
 
-    def _submit(self, client: Client, held: Held) -> None:
+    def _submit(self, held: Held) -> None:
         """Hand an order to the exchange."""
         self.blotter.add(held)
         limit = self._limit(held)
         if limit is None:
-            self.blotter.end(held, "Inactive", "no market")
-            client.error(held.order_id, 201, "Order rejected - reason:No market price available for a market order")
-            self.blotter.state(held, "Inactive")
+            self.blotter.rejected(held, NO_MARKET, ZERO)
             return
         self.blotter.state(held, "PreSubmitted")
         spec = OrderSpec(
             client_id=held.client_id, pair="tws", venue=self.blotter.venue, instrument=held.row.instrument, side=_side(held), qty=held.qty, limit=limit,
             tif=TIFS[held.asked.tif], purpose=Purpose.LEAD,
         )  # fmt: skip
-        self.blotter.world.send(self.blotter.venue, Submit(spec))
+        self.blotter.send(Submit(spec))
 
     def _again(self, client: Client, held: Held, asked: OrderFields) -> None:
         """Take a second placeOrder with an id in use: unchanged it is told its state, changed it is refused and stands."""
@@ -122,7 +137,7 @@ class OrderDesk:
         limit = self._limit(held)
         instrument = self.blotter.exchange.listings[held.row.instrument].instrument
         if limit is None:
-            client.error(held.order_id, 201, "Order rejected - reason:No market price available for a market order")
+            client.error(held.order_id, REJECTED, NO_MARKET)
             return
         margins = what_if(self.blotter.exchange, instrument, _side(held), held.qty, limit)
         client.send(open_order(held, ACCOUNT, "PreSubmitted", client.version, margins))
@@ -139,9 +154,33 @@ class OrderDesk:
         return round_price(x.instrument, bound, Rounding.DOWN if side is Side.BUY else Rounding.UP)
 
     def _cancel(self, held: Held) -> None:
+        """Pass a cancel on, unless a scripted race decides otherwise: the order fills, before the cancel or after it was confirmed."""
+        now, client = self.blotter.world.clock(), self.blotter.clients.get(held.client)
+        if self.blotter.heard and client is not None and self.blotter.works(held):
+            if self._plan.strike(K.CANCEL_REFUSED, now):
+                self._refuse_cancel(client, held)
+                return
+            late = self._plan.strike(K.FILL_AFTER_CANCEL, now)
+            if late is not None:
+                held.cancelling = True
+                self.blotter.cancelled(held, held.filled, "")
+                heappush(self._fills_late, (now + int(late.arg("delay_s") * 1e9), held.perm_id, held))
+                return
         held.cancelling = True
         self.blotter.status(held, "PendingCancel", held.filled)
-        self.blotter.world.send(self.blotter.venue, Cancel(self.blotter.venue, held.row.instrument, held.client_id))
+        self.blotter.send(_cancel(self.blotter, held))
+
+    def _refuse_cancel(self, client: Client, held: Held) -> None:
+        """Answer a cancel with 161 and 10148 in turn, and let the order fill."""
+        if self._plan.hits[K.CANCEL_REFUSED] % 2:
+            client.error(held.order_id, 161, NOT_CANCELLABLE.format(held.perm_id))
+        else:
+            client.error(held.order_id, 10148, f"OrderId {held.order_id} that needs to be cancelled cannot be cancelled, state: Filled.")
+        self.blotter.world.race(self.blotter.venue, _cancel(self.blotter, held))
+
+
+def _cancel(blotter: Blotter, held: Held) -> Cancel:
+    return Cancel(blotter.venue, held.row.instrument, held.client_id)
 
 
 def _side(held: Held) -> Side:
@@ -163,11 +202,13 @@ def _refusal(asked: OrderFields, row: Row) -> tuple[int, str] | None:
     if asked.order_type not in ("LMT", "MKT"):
         return 387, "Unsupported order type for this exchange and security type."
     if asked.tif not in TIFS:
-        return 201, f"Order rejected - reason:The time-in-force {asked.tif} is invalid for this exchange; DAY and IOC are taken"
+        return REJECTED, f"Order rejected - reason:The time-in-force {asked.tif} is invalid for this exchange; DAY and IOC are taken"
     if asked.account not in ("", ACCOUNT):
         return 321, "Error validating request.-'bU' : cause - Invalid account code"
     if not asked.transmit:
         return 321, "Error validating request.-'bU' : cause - Orders kept back at the gateway are not served: transmit must be true"
     if asked.order_type == "LMT" and (not 0.0 < asked.limit < 1e300 or to_decimal(asked.limit) % row.tick):
         return 110, "The price does not conform to the minimum price variation for this contract."
+    if not row.instrument:
+        return REJECTED, "Order rejected - reason:No trading permissions."
     return None

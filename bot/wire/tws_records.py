@@ -66,7 +66,7 @@ class OrderRecords:
     def _send_open(self, client: Client, orders: list[Held]) -> None:
         for held in orders:
             ticket = self.blotter.ticket(held)
-            if (ticket is None and not held.ended) or (ticket is not None and ticket.outcome is None):
+            if self.blotter.pending(held) or (not held.ended and self.blotter.works(held)):
                 status = "PendingSubmit" if ticket is None else "PendingCancel" if held.cancelling else "Submitted"
                 fills = ticket.fills if ticket is not None else []
                 client.send(open_order(held, ACCOUNT, status, client.version))

@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, cast
 
 from bot.wire.tws_codec import MAX_VERSION, MIN_VERSION, Fields, Frames, ProtocolError, frame
 
@@ -25,7 +25,7 @@ class Owner(Protocol):
 
     clock: Callable[[], int]
 
-    def opened(self, client: Client) -> None: ...
+    def sent(self, message: bytes) -> bytes: ...
     def admit(self, client: Client, number: int) -> bool: ...
     def lost(self, client: Client) -> None: ...
     def handlers(self) -> Mapping[int, tuple[int, Handler]]: ...
@@ -47,9 +47,7 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._owner.opened(self)
+        self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client."""
@@ -72,7 +70,8 @@ class Client(asyncio.Protocol):
     def send(self, fields: Iterable[object]) -> None:
         """Send one message."""
         if self._transport is not None:
-            self._transport.write(frame(fields))
+            message = frame(fields)
+            self._transport.write(self._owner.sent(message) if self.number >= 0 else message)
 
     def error(self, req_id: int, code: int, told: str) -> None:
         """Send an error or a notice; req_id: request or order it is about, -1 for none."""

@@ -32,18 +32,27 @@ QUOTES = ((0.0, 70_000.0, 70_010.0, 8.0),)
 class Desk:
     """The server and its market. at: seconds from the start that the clock shows."""
 
-    def __init__(self, quotes: Sequence[tuple[float, float, float, float]], faults: Sequence[Fault], cash: str, rules: Rules) -> None:
+    def __init__(self, quotes: Sequence[tuple[float, float, float, float]], faults: Sequence[Fault], cash: str, rules: Rules, history_min: int) -> None:
         self.at = 0.0
         exchange = Exchange("cme", (MBT,), {"USD": D(cash)}, DeskSessions({MBT.id: MBT}), rules, START)
         self.site = SimVenue(exchange, delays=Delays(), plan=FaultPlan("cme", faults), now_ns=START)
-        self.world = World({"cme": self.site}, _source(quotes), lambda: START + int(self.at * S))
+        self.world = World({"cme": self.site}, _source(quotes), lambda: START + int(self.at * S), _history(history_min))
         self.exchange = exchange
         self.server: Server = None  # type: ignore[assignment]
 
     def to(self, seconds: float) -> None:
-        """Turn the clock and let everything due happen."""
-        self.at = seconds
+        """Turn the clock, half a second at a time, and let everything due happen."""
+        while self.at < seconds:
+            self.at = min(seconds, self.at + 0.5)
+            self.world.catch_up()
         self.world.catch_up()
+
+
+def _history(minutes: int) -> Iterator[ev.Quote]:
+    """Yield a close a minute up to START, each 10 above the one before."""
+    for n in range(minutes):
+        ts, bid = START - (minutes - 1 - n) * 60 * S, 60_000.0 + 10 * n
+        yield ev.Quote(ts, MBT.id, bid, bid + 10, 8.0, 8.0, ts)
 
 
 def _source(quotes: Sequence[tuple[float, float, float, float]]) -> Iterator[ev.Quote]:
@@ -55,9 +64,10 @@ def _source(quotes: Sequence[tuple[float, float, float, float]]) -> Iterator[ev.
 @asynccontextmanager
 async def running(
     quotes: Sequence[tuple[float, float, float, float]] = QUOTES, faults: Sequence[Fault] = (), cash: str = "600000", rules: Rules | None = None,
+    history_min: int = 0,
 ) -> AsyncIterator[Desk]:  # fmt: skip
     """Serve a market for the length of a block."""
-    desk = Desk(quotes, faults, cash, rules or Rules())
+    desk = Desk(quotes, faults, cash, rules or Rules(), history_min)
     desk.server = await serve(desk.world, "cme")
     desk.world.start()
     desk.to(0.0)
