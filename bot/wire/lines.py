@@ -152,7 +152,7 @@ class Line(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the protocol, unless it cannot know."""
-        if self._hurt is K.HALF_OPEN and not self._ends:
+        if not self._ends and self._loses() and self._hurt is K.HALF_OPEN:
             self._left = True
             return
         self._lines.left(self)
@@ -165,7 +165,7 @@ class Line(asyncio.Protocol):
 
     def eof_received(self) -> bool | None:
         """Tell the protocol that the client says no more."""
-        return None if self._hurt else self._inner.eof_received()
+        return None if self._loses() else self._inner.eof_received()
 
     def pause_writing(self) -> None:
         """Pass the socket's wish on."""
@@ -196,7 +196,9 @@ class Line(asyncio.Protocol):
     def close(self) -> None:
         """Close when everything is out."""
         self._ends = True
-        if not self._waiting:
+        if self._left:
+            self.abort()
+        elif not self._waiting:
             self._transport.close()
 
     def abort(self) -> None:
@@ -247,7 +249,7 @@ _RESET = b"\1\0\0\0\0\0\0\0"
 def _bound(host: str, port: int) -> socket.socket:
     """Return a TCP socket bound to host and port."""
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # the protocol named: asyncio turns Nagle off for no other
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((host, port))
     sock.setblocking(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import cast
 
 import pytest
@@ -95,5 +96,56 @@ def test_closing_while_the_door_is_shut_leaves_nothing_behind() -> None:
         clock.to(7.0)
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", clock.lines.port)
+
+    asyncio.run(asyncio.wait_for(body(), 5))
+
+
+@pytest.mark.parametrize("end", [2.0, 9.0])
+def test_a_client_that_leaves_a_half_open_line_is_missed_when_the_fault_or_the_server_ends(end: float) -> None:
+    gone: list[Exception | None] = []
+
+    class Silent(asyncio.Protocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            gone.append(exc)
+
+    async def body() -> None:
+        clock = Clock(Fault(at_ns=S, venue="v", kind=K.HALF_OPEN, for_ns=5 * S))
+        clock.lines = lines = Lines(Silent, clock.lines.plan, lambda: clock.now)
+        await lines.open("127.0.0.1", 0)
+        _, writer = await asyncio.open_connection("127.0.0.1", lines.port)
+        clock.to(1.5)
+        writer.close()
+        await writer.wait_closed()
+        while not lines.plan.hits:
+            await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert gone == []
+        clock.to(end)
+        await lines.close()
+        while not gone:
+            await asyncio.sleep(0)
+        assert gone == [None] and lines.plan.hits == {K.HALF_OPEN: 1}
+
+    asyncio.run(asyncio.wait_for(body(), 5))
+
+
+def test_small_messages_are_not_held_back_for_an_acknowledgement() -> None:
+    async def body() -> None:
+        clock = Clock()
+        seen: list[int] = []
+
+        class Looks(Answer):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                super().connection_made(transport)
+                seen.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+        lines = Lines(Looks, clock.lines.plan, lambda: 0)
+        await lines.open("127.0.0.1", 0)
+        reader, writer = await ask(lines.port)
+        await reader.read()
+        writer.close()
+        await lines.close()
+        assert seen and all(seen)
 
     asyncio.run(asyncio.wait_for(body(), 5))

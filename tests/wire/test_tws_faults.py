@@ -118,7 +118,7 @@ def test_a_slow_line_lets_bytes_out_at_its_pace_and_the_rest_when_it_ends() -> N
         await until(lambda: ticker.bid == 70_150.0)
         assert desk.site.plan.hits[K.BANDWIDTH] >= 1
 
-    run(body, **fault(K.BANDWIDTH, per_s=300.0))
+    run(body, **fault(K.BANDWIDTH, per_s=60.0))
 
 
 @pytest.mark.parametrize(("code", "resumes"), [(1102, True), (1101, False)])
@@ -304,6 +304,22 @@ def test_a_fill_after_202_is_told_and_makes_the_order_filled() -> None:
         assert completed.orderStatus.status == "Filled"
 
     run(body, **fault(K.FILL_AFTER_CANCEL))
+
+
+def test_fills_after_202_that_come_together_all_come() -> None:
+    async def body(desk: Desk, ib: Any) -> None:
+        contract = await qualified(ib)
+        trades = [ib.placeOrder(contract, limit("BUY", 2, 69_000 - 5 * n)) for n in range(3)]
+        await until(lambda: all(t.orderStatus.status == "Submitted" for t in trades))
+        for trade in trades:
+            ib.cancelOrder(trade.order)
+        await until(lambda: all(t.orderStatus.status == "Cancelled" for t in trades))
+        desk.at = 5.0
+        desk.world.catch_up()
+        await until(lambda: all(t.orderStatus.status == "Filled" for t in trades))
+        assert desk.exchange.positions() == {MBT.id: 6}
+
+    run(body, quotes=QUOTES[:1], faults=(Fault(at_ns=START, venue="cme", kind=K.FILL_AFTER_CANCEL, count=3),))
 
 
 @pytest.mark.parametrize("after", [0.0, 1.0])
