@@ -150,7 +150,8 @@ def test_no_positions_and_no_margin_is_flat(exchange: str, routes: Routes) -> No
 def test_a_fee_of_okx_has_the_same_sign_from_the_stream_and_from_a_question() -> None:
     async def body(line: Line, snapshots: Snapshots, heard: list[ev.Event]) -> None:
         order = {"instId": "BTC-USDT-SWAP", "ordId": "77", "clOrdId": CLIENT_ID, "side": "buy", "ordType": "ioc", "px": "70000.1", "sz": "30",
-                 "state": "filled", "accFillSz": "30", "avgPx": "70000.1", "fee": "-10.5", "feeCcy": "USDT", "fillFee": "-10.5", "fillFeeCcy": "USDT", "fillPx": "70000.1",
+                 "state": "filled", "accFillSz": "30", "avgPx": "70000.1", "fee": "-10.5", "feeCcy": "USDT", "fillFee": "-10.5", "fillFeeCcy": "USDT",
+                 "fillPx": "70000.1",
                  "fillSz": "30", "fillTime": str(MS), "tradeId": "t-1", "execType": "T", "cTime": str(MS), "uTime": str(MS), "instType": "SWAP"}  # fmt: skip
         trade = line.client.order_to_trade(line.client.parse_order(order))
         streamed = Fills(line).streamed(trade)
