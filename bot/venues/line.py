@@ -40,6 +40,7 @@ class Adapter(Venue, Protocol):
 class Line:
     """bot.model.ports.Venue on an adapter that `connect` has connected before. clock: UTC ns, the desk's.
 
+    An event's time is when it passes here; an adapter may have stamped it a little earlier than another one's that came before.
     fresh: the run is new, so what the account booked before its opening statement belongs to it: it never reaches the desk,
     however often the venue repeats it.
     """
@@ -123,7 +124,7 @@ class Line:
             self.statement = event
         if not self._told_before(event):
             if self._emit is not None:
-                self._emit(event)
+                self._emit(msgspec.structs.replace(event, ts=self._clock()))  # several adapters, one order of time
             elif isinstance(event, SHOWS):
                 self._shown[type(event), event.instrument] = event
             elif isinstance(event, (*BOOKINGS, ev.Alert)):

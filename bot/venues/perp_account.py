@@ -13,7 +13,7 @@ from typing import Any
 from bot.model import event as ev
 from bot.model.ids import ClientId, InstrumentId
 from bot.venues.perp_ledger import Ledger
-from bot.venues.perp_line import Line, failures
+from bot.venues.perp_line import AHEAD_MS, Line, every, failures
 from bot.venues.perp_parse import MS, OrderState, fill, forced, net_positions, order_state, our_id, trade_client_id
 from bot.venues.perp_quirks import Account, number
 
@@ -25,8 +25,6 @@ OVERLAP_NS = 60 * S
 LEDGER_NS = 15 * S
 """The ledger is read at most this often: Binance counts 30 of 2,400 a minute for it, and questions may come every second."""
 SEEN = 20_000
-AHEAD_MS = 5_000
-"""How far beyond now trades are asked for, so that the exchange's clock may be ahead of ours."""
 TRIES = 3
 LATE_NS = 5 * S
 """A fill that a question finds and the stream has not told after this long was lost on the stream."""
@@ -98,23 +96,16 @@ class Fills:
 
     async def since(self, symbol: str, since_ms: int) -> list[tuple[int, ev.OrderFilled]]:
         """Return (venue time in ms, execution) of one market since an instant, oldest first."""
-        found: dict[str, Any] = {}
-        until_ms = int(self._line.client.milliseconds()) + AHEAD_MS
-        for kind in ({}, *self._line.quirks.more_trades):
-            found.update((str(t["id"]), t) for t in await self._span(symbol, since_ms, until_ms, kind))
+        line, size, found = self._line, self._line.quirks.page, dict[str, Any]()
+        until_ms = int(line.client.milliseconds()) + AHEAD_MS
+        for kind in ({}, *line.quirks.more_trades):
+
+            async def ask(a: int, b: int, kind: Mapping[str, Any] = kind) -> list[Any]:
+                return list(await line.read(lambda: line.client.fetch_my_trades(symbol, a, size, {**kind, "until": b})))
+
+            found.update((str(t["id"]), t) for t in await every(ask, since_ms, until_ms, size))
         ordered = sorted(found.values(), key=lambda t: (t["timestamp"], str(t["id"])))
         return [(int(t["timestamp"]), await self.whole(t)) for t in ordered]
-
-    async def _span(self, symbol: str, since_ms: int, until_ms: int, kind: Mapping[str, Any]) -> list[Any]:
-        """Return every trade of one kind in a span; one that fills a page is halved, whichever end the exchange begins at."""
-        line, size = self._line, self._line.quirks.page
-        page = await line.read(lambda: line.client.fetch_my_trades(symbol, since_ms, size, {**kind, "until": until_ms}))
-        if len(page) < size:
-            return list(page)
-        if until_ms - since_ms < 2:
-            raise ValueError(f"{symbol}: {size} trades and more within {until_ms - since_ms} ms")
-        middle = (since_ms + until_ms) // 2
-        return [*await self._span(symbol, since_ms, middle, kind), *await self._span(symbol, middle + 1, until_ms, kind)]
 
 
 class Snapshots:

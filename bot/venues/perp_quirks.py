@@ -51,8 +51,10 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     `permissions` (implicit method), None where it cannot be asked. multi_assets: implicit method that tells
     multiAssetsMargin. account: reads the raw answer of fetch_balance. warm: a method that reads what the first order would
     otherwise wait for. positions_by_settle: one list per settle currency.
-    dead_man: what cancels our orders when the desk is gone. arm: sets it anew (client, market id, ms), for each market where
-    arm_each, else once for all.
+    funding_kind: how the ledger calls a funding payment, "" where the history of payments is asked instead (ccxt gives Bybit's
+    with the sign of a cost). cash_kinds: ledger entries that are booked as cash, None for all that no fill explains.
+    ledger_page: entries in one answer at most. dead_man: what cancels our orders when the desk is gone. arm: sets it anew (client,
+    market id, ms), for each market where arm_each, else once for all.
     """
 
     live: bool
@@ -90,7 +92,9 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     funding_field: str = "fundingRate"
     funding_interval_s: int = 28_800
     funding_source: str = "rate"
-    ledger_has_funding: bool = False
+    funding_kind: str = ""
+    cash_kinds: frozenset[str] | None = frozenset({"transfer", "deposit", "withdrawal", "interest"})
+    ledger_page: int = 100
     dead_man: str = ""
     arm: Callable[[Any, str, int], Awaitable[Any]] | None = None
     arm_each: bool = False
@@ -162,7 +166,7 @@ _BINANCE = Quirks(
     permissions="sapiGetAccountApiRestrictions", withdraws=lambda info: bool(info["enableWithdrawals"]), account=_binance_account,
     # 300 orders in 10 s, 1,200 a minute; of 2,400 weight a minute a query takes 5 at most times (Binance USD-M limits, read 2026-11).
     allowances=(Allowance(limit=280, span_ns=10 * _S, reserve=60), Allowance(limit=420, span_ns=_MINUTE, reserve=120)),
-    funding_source="mark", ledger_has_funding=True, options={"warnOnFetchOpenOrdersWithoutSymbol": False},
+    funding_source="mark", funding_kind="funding_fee", cash_kinds=None, ledger_page=1_000, options={"warnOnFetchOpenOrdersWithoutSymbol": False},
 )  # fmt: skip
 
 QUIRKS: dict[str, Quirks] = {
@@ -181,6 +185,7 @@ QUIRKS: dict[str, Quirks] = {
         duplicate=frozenset({"110072"}), ambiguous=frozenset({"10000", "10016"}), envelope=("retCode", "result"), private_mark="/private",
         recv_window=True, sandbox="test",
         order_url=lambda x: str(x.implode_hostname(x.urls["api"]["ws"]["private"]["trade"])), order_login=True,
+        funding_kind="settlement", cash_kinds=frozenset({"transfer_in", "transfer_out", "interest", "bonus", "fee_refund"}), ledger_page=50,
         warm="is_unified_enabled", positions_by_settle=True, permissions="privateGetV5UserQueryApi",
         withdraws=_bybit_withdraws, account=_bybit_account, adl_rank=True,
         dead_man="when the account's stream is cut, if the account has it", arm=lambda x, market, ms: x.cancel_all_orders_after(ms),
