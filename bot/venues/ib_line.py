@@ -51,12 +51,13 @@ def library() -> Any:
 
 
 class OrderHearer(Protocol):
-    """Is told what TWS says of orders, pushed or in answers alike."""
+    """Is told what TWS says of orders, pushed or in answers alike. piece_ended: what had arrived has been read."""
 
     def open_order(self, order_id: int, contract: Any, order: Any, status: str) -> None: ...
     def order_status(self, order_id: int, client: int, perm_id: int, status: str, filled: float) -> None: ...
     def execution(self, contract: Any, execution: Any) -> None: ...
     def commission(self, report: Any) -> None: ...
+    def piece_ended(self) -> None: ...
 
 
 class PriceHearer(Protocol):
@@ -196,6 +197,7 @@ class _Ear(_Answers):
         self._notices.message(reqId, code, told)
 
     def tcpDataProcessed(self) -> None:
+        self._orders.piece_ended()
         self._prices.ticked()
 
     def connectAck(self) -> None:

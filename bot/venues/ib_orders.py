@@ -2,7 +2,8 @@
 
 An order is known by our id, which travels as its orderRef and comes back with everything; the broker's permanent id is kept
 beside it, order ids belong to one client id. That an order ended without being filled is emitted only when its end was told
-AND a later look at open orders, completed orders and executions agrees (`settle`).
+AND a later look at open orders, completed orders and executions agrees (`settle`). Acknowledgements come after the fills of the
+same piece of the stream: a hedge waits for a fill.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ class Orders:
     def __init__(self, venue: VenueId, client: int, contracts: Contracts, clock: Callable[[], int], log: Callable[..., None], look: Callable[[], None]) -> None:
         self.emit: Emit = lambda event: None
         self.tickets: dict[ClientId, Ticket] = {}
+        self._acks: list[ev.OrderAccepted] = []
         self._client = client
         self._contracts = contracts
         self._clock = clock
@@ -149,6 +151,12 @@ class Orders:
     def commission(self, report: Any) -> None:
         """Hear what an execution cost."""
         self._executions.commission(report)
+
+    def piece_ended(self) -> None:
+        """Take it that what had arrived has been read: emit the acknowledgements in it."""
+        acks, self._acks = self._acks, []
+        for ack in acks:
+            self.emit(ack)
 
     def hint(self, order_id: int, code: int, told: str, refused: bool) -> Ticket | None:
         """Hear a code that names an order. refused: the gateway says that it did not take it. Returns the order it names."""
@@ -255,7 +263,7 @@ class Orders:
     def _accept(self, ticket: Ticket) -> None:
         if not ticket.accepted and not ticket.ended:
             ticket.accepted = True
-            self.emit(ev.OrderAccepted(ts=self._clock(), client_id=ticket.client_id, venue_order_id=str(ticket.perm_id)))
+            self._acks.append(ev.OrderAccepted(ts=self._clock(), client_id=ticket.client_id, venue_order_id=str(ticket.perm_id)))
 
     def _end(self, ticket: Ticket, outcome: Outcome, cum: Decimal, reason: str) -> None:
         ticket.ended, ticket.doubt = True, False

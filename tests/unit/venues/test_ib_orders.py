@@ -48,6 +48,7 @@ class Bench:
 
     def status(self, status: str, filled: float = 0.0) -> None:
         self.orders.order_status(5, 7, 1_234, status, filled)
+        self.orders.piece_ended()
 
     def execute(self, exec_id: str = "0000e1.01.01.01", qty: float = 1.0, price: float = 70_000.0, ref: str = REF, liquidation: int = 0) -> None:
         self.orders.execution(CONTRACT, SimpleNamespace(
@@ -208,3 +209,14 @@ def test_a_filled_order_with_executions_missing_is_looked_for() -> None:
     bench.execute(qty=1.0)
     bench.status("Filled", 4.0)
     assert [(e.outcome, e.cum_qty) for e in bench.of(ev.OrderEnded)] == [(Outcome.FILLED, 4)] and bench.looks == 1
+
+
+def test_a_fill_goes_before_an_acknowledgement_of_the_same_piece() -> None:
+    """The hedge waits for the fill; what was acknowledged is told as soon as the piece has been read."""
+    bench = Bench()
+    bench.orders.order_status(5, 7, 1_234, "Submitted", 0.0)
+    bench.execute()
+    assert [type(e) for e in bench.heard] == [ev.OrderFilled]
+    bench.orders.piece_ended()
+    bench.orders.piece_ended()
+    assert [type(e) for e in bench.heard] == [ev.OrderFilled, ev.OrderAccepted]
