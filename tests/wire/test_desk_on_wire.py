@@ -37,6 +37,7 @@ def test_a_minute_on_the_wire_trades_a_pair_through_a_dropped_gateway_and_a_lost
     lost = [e for e in happened if e["event"] == "venue.lost" and e["venue"] == "cme"]
     assert lost and [e for e in happened if e["event"] == "venue.connected" and e["venue"] == "cme" and e["seq"] > lost[-1]["seq"]]
     assert [e for e in happened if e["event"] == "order.unknown" and e["client_order_id"][-9] == "H"]
+    assert {e["kind"] for e in happened if e["event"] == "reconcile.mismatch"} == {"interrupted"}
     last_ready = [e["event"] for e in happened if e["event"].startswith("reconcile.")][-1]
     assert last_ready == "reconcile.agreed"
     replayed = last_line(verb(tmp_path, "replay", "--run", result["run_id"], "--json").stdout)
