@@ -26,6 +26,7 @@ from bot.model.intent import EntryDeclined, PairIntent
 from bot.model.market import Book
 from bot.model.order import OrderSpec
 from bot.model.ports import SessionSource, Strategy
+from bot.model.unready import Unready
 from risk import flow, gate
 from risk.limits import Limits
 from risk.verdict import Refusal, Rule
@@ -130,7 +131,7 @@ class Engine:
             for contact in self.contacts.values():
                 contact.reset()
             if kind is ev.KillSet and self.ob.ready:
-                self._emit(ev.ReadySet(ts=self.ob.now, ready=False, cause="not reconciled since the kill level was set"))
+                self._emit(ev.ReadySet(ts=self.ob.now, ready=False, cause="not reconciled since the kill level was set", kind=Unready.KILL_LEVEL))
         return self._react()
 
     def on_timer(self, now: int) -> Step:

@@ -15,6 +15,7 @@ from bot.model.command import Command, QueryOrder, QueryVenue
 from bot.model.event import LEVEL_RANK, NEVER
 from bot.model.ids import VenueId
 from bot.model.order import Order, OrderStatus, TimeInForce
+from bot.model.unready import Unready
 
 Emit = Callable[[ev.Event], None]
 OVERLAP_NS = 60_000_000_000
@@ -127,15 +128,15 @@ def reconcile(ob: Obligations, contacts: dict[VenueId, Contact], snapshot: ev.Ve
     known = {c for c in ob.live if ob.orders[c].spec.venue == snapshot.venue}
     foreign = [w.client_id for w in snapshot.working if not _explained(ob, w.client_id, contact.asked_ns)]
     if foreign:
-        _not_ready(ob, contact, f"{snapshot.venue}: unknown working order {foreign[0]}", emit)
+        _not_ready(ob, contact, Unready.FOREIGN_ORDER, f"{snapshot.venue}: unknown working order {foreign[0]}", emit)
     elif known or silo.moved_ns >= contact.asked_ns:
         return
     elif ours != theirs:
         odd = sorted(i for i in set(ours) | set(theirs) if ours.get(i) != theirs.get(i))[0]
         cause = f"{snapshot.venue}: position of {odd} is {theirs.get(odd, 0)} there, {ours.get(odd, 0)} here"
-        _not_ready(ob, contact, cause, emit)
+        _not_ready(ob, contact, Unready.POSITION, cause, emit)
     elif silo.unallocated:
-        _not_ready(ob, contact, f"{snapshot.venue}: unallocated {sorted(silo.unallocated)[0]}", emit)
+        _not_ready(ob, contact, Unready.UNALLOCATED, f"{snapshot.venue}: unallocated {sorted(silo.unallocated)[0]}", emit)
     else:
         contact.reconciled = True
         contact.agreed_ns = snapshot.ts
@@ -149,10 +150,10 @@ def _explained(ob: Obligations, client_id: str, asked_ns: int) -> bool:
     return order is not None and (order.live or order.ended_ns >= asked_ns)
 
 
-def _not_ready(ob: Obligations, contact: Contact, cause: str, emit: Emit) -> None:
+def _not_ready(ob: Obligations, contact: Contact, kind: Unready, cause: str, emit: Emit) -> None:
     contact.reconciled = False
     if ob.ready or ob.cause != cause:
-        emit(ev.ReadySet(ts=ob.now, ready=False, cause=cause))
+        emit(ev.ReadySet(ts=ob.now, ready=False, cause=cause, kind=kind))
         emit(ev.Alert(ts=ob.now, severity=ev.Severity.CRIT, code="reconcile.mismatch", text=cause))
 
 
@@ -160,4 +161,5 @@ def lost(ob: Obligations, contact: Contact, emit: Emit) -> None:
     """React to a venue that is gone or back: its answers no longer count and openings wait for new ones."""
     contact.reset()
     if ob.ready:
-        emit(ev.ReadySet(ts=ob.now, ready=False, cause=f"{contact.venue}: not reconciled since its last interruption"))
+        cause = f"{contact.venue}: not reconciled since its last interruption"
+        emit(ev.ReadySet(ts=ob.now, ready=False, cause=cause, kind=Unready.INTERRUPTED))

@@ -21,6 +21,8 @@ from bot.venues.finding import Finding
 
 SHOWS = (ev.Quote, ev.MarkPrice, ev.FundingRate)
 """Market data: of what came before the start only the latest counts."""
+LOOK_BACK_NS = 3_600_000_000_000
+"""A statement comes with the bookings of this long before it: those of the account's time before a new run are then known."""
 BOOKINGS = (ev.OrderFilled, ev.FundingPaid, ev.CashBooked)
 
 
@@ -99,8 +101,8 @@ class Line:
 
     async def stated(self, timeout_s: float) -> ev.VenueSnapshot:
         """Ask for the account's whole state and return it. Raises VenueError when no complete answer came in time."""
-        self.statement = None
-        self.adapter.send(QueryVenue(self.venue), self._clock())
+        self.statement, now = None, self._clock()
+        self.adapter.send(QueryVenue(self.venue, now - LOOK_BACK_NS), now)
         try:
             await self._until(lambda: self.statement is not None, timeout_s)
         except TimeoutError:

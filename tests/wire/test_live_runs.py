@@ -78,6 +78,8 @@ def test_a_foreign_position_is_quarantined_and_nothing_is_opened(tmp_path: Path)
         code, out = running.end(signal.SIGINT)
     result = last_line(out)
     assert code == 130 and result["pairs_opened"] == 0 and result["invariant_violations"] >= 1, result
+    rows = [json.loads(row) for row in (tmp_path / "runs/paper-00001/run.log").read_text(encoding="utf-8").splitlines()]
+    assert {row["kind"] for row in rows if row["event"] == "reconcile.mismatch"} & {"unallocated", "position"}
 
 
 def by_hand(said: dict[str, Any]) -> None:
