@@ -156,12 +156,11 @@ def test_a_burst_keeps_to_the_brokers_limit_and_what_waited_too_long_never_leave
         names = [f"P00001L{n:08d}" for n in range(80)]
         for n, name in enumerate(names):
             rig.submit(name, Side.BUY, 1, 60_000 + 5 * n)
-        blocked = {b.client_id for b in rig.of(ev.SendBlocked)}
-        assert not blocked
-        await until(lambda: len(rig.of(ev.SendBlocked)) + len(rig.of(ev.OrderAccepted)) == len(names))
-        blocked = {b.client_id for b in rig.of(ev.SendBlocked)}
-        assert blocked and {b.reason for b in rig.of(ev.SendBlocked)} == {"message budget"}
-        assert set(rig.desk.exchange.orders) == set(names) - blocked
+        assert not rig.of(ev.SendBlocked) and not rig.of(ev.OrderEnded)
+        await until(lambda: len(rig.of(ev.OrderEnded)) + len(rig.of(ev.OrderAccepted)) == len(names))
+        kept = {e.client_id for e in rig.of(ev.OrderEnded)}
+        assert kept and {(e.outcome, e.cum_qty, e.reason) for e in rig.of(ev.OrderEnded)} == {(Outcome.DENIED, 0, "never left: message budget")}
+        assert set(rig.desk.exchange.orders) == set(names) - kept
         assert not rig.alerts("ib.too_many_messages")
 
     play(body)
@@ -193,17 +192,17 @@ def test_what_waits_for_room_can_be_called_back_and_never_takes_another_connecti
         for n, name in enumerate(names):
             rig.submit(name, Side.BUY, 1, 60_000 + 5 * n)
         rig.cancel(names[-1])
-        assert [(b.client_id, b.reason) for b in rig.of(ev.SendBlocked)] == [(names[-1], "cancelled before it left")]
+        assert [(e.client_id, e.outcome, e.reason) for e in rig.of(ev.OrderEnded)] == [(names[-1], Outcome.DENIED, "never left: cancelled")]
         await until(lambda: rig.of(ev.OrderAccepted))
         for client in list(rig.desk.server.clients.values()):
             client.cut(hard=True)
         await until(lambda: not rig.up)
         await until(lambda: rig.up)
-        blocked = {b.client_id for b in rig.of(ev.SendBlocked)}
-        assert {b.reason for b in rig.of(ev.SendBlocked)} == {"cancelled before it left", "connection lost"}
-        assert not blocked & set(rig.desk.exchange.orders)
+        kept = {e.client_id for e in rig.of(ev.OrderEnded)}
+        assert {e.reason for e in rig.of(ev.OrderEnded)} == {"never left: cancelled", "never left: connection lost"}
+        assert not kept & set(rig.desk.exchange.orders)
         for name in names:
             rig.query(name)
-        await until(lambda: {e.client_id for e in (*rig.of(ev.OrderAccepted), *rig.of(ev.OrderNotFound))} >= set(names) - blocked)
+        await until(lambda: {e.client_id for e in (*rig.of(ev.OrderAccepted), *rig.of(ev.OrderNotFound))} >= set(names) - kept)
 
     play(body, pace=msgspec.structs.replace(PACE, queued=10.0))
