@@ -53,6 +53,11 @@ class Window:
             self._sum -= self._taken.popleft()[1]
         return self._sum + weight > self.limit
 
+    def used(self, now_ns: int) -> int:
+        """Return what was taken within the width."""
+        self.full(now_ns)
+        return self._sum
+
     def take(self, now_ns: int, weight: int = 1) -> None:
         """Count `weight` messages."""
         self._taken.append((now_ns, weight))
