@@ -93,7 +93,7 @@ class IbVenue:
             elif isinstance(command, QueryOrder):
                 session.looks.order(command.client_id)
             else:
-                session.looks.venue()
+                session.looks.venue(command.since_ns)
         else:
             self._outbox.cancel(command)
 

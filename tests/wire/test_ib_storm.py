@@ -101,9 +101,9 @@ def test_after_a_storm_both_sides_agree(seed: int) -> None:
         await stated(rig)
         exchange, why = rig.desk.exchange, f"seed {seed}, faults {[f.kind.value for f in planned]}"
         real = {f.exec_id: f for f in exchange.account.history if isinstance(f, ev.OrderFilled)}
-        told = Counter(f.exec_id for f in rig.of(ev.OrderFilled))
+        told = Counter(f.exec_id for f in rig.fills())
         assert told == Counter(list(real)), why
-        for fill in rig.of(ev.OrderFilled):
+        for fill in rig.fills():
             same = real[fill.exec_id]
             assert (fill.client_id, fill.side, fill.qty, fill.price, fill.fee) == (same.client_id, same.side, same.qty, same.price, same.fee), why
         assert not rig.of(ev.CashBooked), why
