@@ -31,12 +31,17 @@ LATE_NS = 5 * S
 
 
 class Fills:
-    """Executions of the account: from the stream or asked for, each under the one client id that explains it."""
+    """Executions of the account: from the stream or asked for, each under the one client id that explains it.
+
+    attached_ns: since when the stream is heard, 0 while it is not. missed: set when it turns out to have kept a fill to itself.
+    """
 
     def __init__(self, line: Line) -> None:
         self._line = line
         self._seen: dict[tuple[InstrumentId, str], None] = {}
         self.count = 0
+        self.attached_ns = 0
+        self.missed = asyncio.Event()
 
     def seen(self, event: ev.OrderFilled) -> bool:
         """Return whether an execution was told before."""
@@ -51,6 +56,13 @@ class Fills:
         if len(self._seen) > SEEN:
             for old in list(self._seen)[: SEEN // 4]:
                 del self._seen[old]
+
+    def found(self, at_ms: int, event: ev.OrderFilled) -> None:
+        """Remember an execution that a question brought; one that the stream should have told long ago casts doubt on it."""
+        if not self.seen(event) and 0 < self.attached_ns < at_ms * MS < self._line.clock() - LATE_NS:
+            self._line.log("fill_missed", {"exec_id": event.exec_id})
+            self.missed.set()
+        self.note(event)
 
     def streamed(self, trade: Mapping[str, Any]) -> ev.OrderFilled | None:
         """Return an execution of the stream; None when its message does not say whose it is: then it is asked for."""
@@ -90,8 +102,8 @@ class Fills:
         trades = await line.read(lambda: line.client.fetch_my_trades(state.symbol, since, None, only))
         mine = [t for t in trades if str(t.get("order")) == state.venue_order_id]
         out = [fill(t, client_id, line.symbols, line.clock()) for t in mine]
-        for event in out:
-            self.note(event)
+        for trade, event in zip(mine, out, strict=True):
+            self.found(int(trade["timestamp"]), event)
         return out
 
     async def since(self, symbol: str, since_ms: int) -> list[tuple[int, ev.OrderFilled]]:
@@ -109,7 +121,7 @@ class Fills:
 
 
 class Snapshots:
-    """Full answers about the account. lost: set when the stream turns out to have missed a fill."""
+    """Full answers about the account."""
 
     def __init__(self, line: Line, fills: Fills, since_ns: int) -> None:
         self._line = line
@@ -119,7 +131,6 @@ class Snapshots:
         self._ledger = Ledger(line)
         self._booked_ns = 0
         self._running = False
-        self.lost = asyncio.Event()
 
     async def answer(self) -> None:
         """Answer one question for the whole state; questions that come meanwhile get this same answer."""
@@ -137,10 +148,10 @@ class Snapshots:
         """Ask again while fills come in between: positions of one instant and fills of another do not belong together."""
         for _ in range(TRIES):
             began, count = self._line.clock(), self._fills.count
-            snapshot, events = await self._look()
-            for event in events:
-                if isinstance(event, ev.OrderFilled):
-                    self._fills.note(event)
+            snapshot, timed, booked = await self._look()
+            for at_ms, fill_event in timed:
+                self._fills.found(at_ms, fill_event)
+            for event in (*(e for _, e in timed), *booked):
                 self._line.emit(event)
             if self._fills.count == count:
                 self._since_ns = max(self._first_ns, began - OVERLAP_NS)
@@ -148,7 +159,7 @@ class Snapshots:
                 return
         self._line.failed("fills came in during every try")
 
-    async def _look(self) -> tuple[ev.VenueSnapshot, list[ev.Event]]:
+    async def _look(self) -> tuple[ev.VenueSnapshot, list[tuple[int, ev.OrderFilled]], list[ev.Event]]:
         line, client = self._line, self._line.client
         listed = net_positions(await positions(line), line.symbols)
         balance = await line.read(client.fetch_balance)
@@ -156,14 +167,14 @@ class Snapshots:
         working = [w for symbol in line.symbols.id_of for w in await self._working(symbol)]
         since = self._since_ns // MS
         timed = [t for symbol in line.symbols.id_of for t in await self._fills.since(symbol, since)]
-        self._suspect(timed)
         booked = await self._bookings()
         _agree(listed, account, line.symbols.named, bool(working))
-        now = line.clock()
+        now, settles = line.clock(), {x.settle for x in line.symbols.instruments.values()}
         snapshot = ev.VenueSnapshot(
-            ts=now, venue=line.venue, positions=listed, working=tuple(working), cash=account.cash, maintenance=account.maintenance,
+            ts=now, venue=line.venue, positions=listed, working=tuple(working),
+            cash={c: q for c, q in account.cash.items() if q or c in settles}, maintenance={c: m for c, m in account.maintenance.items() if m or c in settles},
         )  # fmt: skip
-        return snapshot, [*(e for _, e in timed), *booked]
+        return snapshot, timed, booked
 
     async def _bookings(self) -> list[ev.Event]:
         """Return what the ledger says, now and then: reading it costs as much as all the rest together."""
@@ -189,13 +200,6 @@ class Snapshots:
         for state in states:
             self._line.learn(state.venue_order_id, state.client_id)
         return [ev.WorkingOrder(client_id=s.client_id, venue_order_id=s.venue_order_id, filled=s.filled) for s in states]
-
-    def _suspect(self, timed: list[tuple[int, ev.OrderFilled]]) -> None:
-        """Distrust the stream when a fill that is not new has not come by it."""
-        late = [e for ts, e in timed if ts * MS < self._line.clock() - LATE_NS and not self._fills.seen(e)]
-        if late and self._since_ns != self._first_ns:
-            self._line.log("fill_missed", {"exec_id": late[0].exec_id, "count": len(late)})
-            self.lost.set()
 
 
 async def positions(line: Line) -> list[Any]:

@@ -167,6 +167,19 @@ async def every(ask: Callable[[int, int], Awaitable[Sequence[Any]]], since_ms: i
     return [*await every(ask, since_ms, middle, size), *await every(ask, middle + 1, until_ms, size)]
 
 
+async def heard(waiting: Awaitable[T]) -> T:
+    """Wait for a stream or an answer of ccxt, which cancels its futures when it gives up a connection: that is no cancellation of ours."""
+    import ccxt
+
+    try:
+        return await waiting
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise ccxt.NetworkError("the library gave up the connection") from None
+
+
 def failures() -> tuple[type[BaseException], ...]:
     """Return the classes that a call of ccxt may raise, of the library, of the network and of parsing."""
     import aiohttp
