@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,13 +45,13 @@ class Server:
         self.hub = Hub(world.clock, now_ms, lambda: self.faults.struck(K.WS_SILENT), lambda: self.faults.struck(K.WS_ABORT))
         self.blotter = Blotter(self.exchange, self.symbols, self.ledger, self.hub.push, now_ms)
         self.orders = OrderDesk(self.blotter, lambda command: world.send(venue, command), world.clock, answer_s)
-        self.market = MarketDesk(world, self.symbols, self.hub.publish, now_ms, lambda: self.faults.struck(K.DEPTH_GAP))
+        self.market = MarketDesk(world, self.symbols, self.hub.publish, now_ms, lambda s: self.hub.wanted(s, "depth") and self.faults.struck(K.DEPTH_GAP))
         self.tickers = TickerDesk(world, self.symbols, self.market.shown, now_ms)
         self.account = AccountDesk(self.ledger, now_ms, lambda: self.faults.struck(K.WITHDRAW_ENABLED))
         self.rest = Rest(self.symbols, self.market, self.tickers, self.orders, self.account, self.hub, self.faults, keys, world.clock)
         self.socket = OrderSocket(self.orders, self.market, self.tickers, self.account, self.hub, self.faults, keys)
-        self.http = web.Server(self._route, access_log=None)
-        self.lines = Lines(self.http, site.plan, world.clock)
+        self.lines = Lines(self._protocol, site.plan, world.clock)
+        self._http: web.Server | None = None  # needs a running loop
         self.up = True
         self._called: set[str] = set()
         world.listen(venue, self._hear)
@@ -58,6 +59,7 @@ class Server:
 
     async def open(self, host: str, port: int) -> None:
         """Listen on host and port; port 0 lets the system choose."""
+        self._http = web.Server(self._route, access_log=None)
         await self.lines.open(host, port)
 
     @property
@@ -69,9 +71,15 @@ class Server:
         """Stop listening and cut every connection."""
         self.faults.closing.set()
         await self.lines.close()
-        await self.http.shutdown(0.0)
+        if self._http is not None:
+            await self._http.shutdown(0.0)
 
     # Inside.
+
+    def _protocol(self) -> asyncio.Protocol:
+        """Return what serves a new connection."""
+        assert self._http is not None
+        return self._http()
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
         """Send a request where it belongs; nobody answers while the venue is cut off."""
@@ -128,6 +136,7 @@ class Server:
         """Do what the clock decides."""
         self.orders.tick(now_ns)
         self.hub.expire(all_of_them=False)
+        self.hub.retire()
         if self.hub.listened and self.faults.struck(K.LISTEN_KEY_EXPIRED):
             self.hub.expire(all_of_them=True)
         self.lines.look(now_ns)

@@ -45,9 +45,9 @@ class Shown(msgspec.Struct):
 
 
 class MarketDesk:
-    """Keeps what is shown and publishes it. gap: whether the next change of a book is left out of the stream."""
+    """Keeps what is shown and publishes it. gap: whether the next change of a symbol's book is left out of its stream."""
 
-    def __init__(self, world: World, symbols: Symbols, publish: Publish, now_ms: Callable[[], int], gap: Callable[[], bool]) -> None:
+    def __init__(self, world: World, symbols: Symbols, publish: Publish, now_ms: Callable[[], int], gap: Callable[[str], bool]) -> None:
         self.world = world
         self.symbols = symbols
         self.shown = {s: Shown() for s in symbols.by_name}
@@ -109,7 +109,7 @@ class MarketDesk:
         before, first = at.update, at.update + OTHERS
         at.update = first + len(changed[0]) + len(changed[1]) - 1
         message = {"e": "depthUpdate", "E": self._now_ms(), "T": event_ms, "s": i.id, "U": first, "u": at.update, "pu": before}
-        if not self._gap():
+        if not self._gap(i.id):
             self._publish(i.id, "depth", {**message, "b": changed[0], "a": changed[1]})
         for n in (5, 10, 20):
             self._publish(i.id, f"depth{n}", {**message, "b": _rows(bids, n, -1), "a": _rows(asks, n, 1)})

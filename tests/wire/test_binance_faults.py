@@ -42,8 +42,8 @@ async def place(ex: Any) -> Any:
 ORDERS: list[tuple[FaultKind, dict[str, float], type[Exception], bool]] = [
     (K.LOST_REPLY, {}, ccxt.RequestTimeout, True),
     (K.LATE_REPLY, {"delay_s": 0.4}, ccxt.RequestTimeout, True),
-    (K.RESET, {"after": 1.0}, ccxt.NetworkError, True),
-    (K.RESET, {"after": 0.0}, ccxt.NetworkError, False),
+    (K.RESET, {"after": 1.0}, ccxt.ExchangeNotAvailable, True),
+    (K.RESET, {"after": 0.0}, ccxt.ExchangeNotAvailable, False),
     (K.HTML_5XX, {}, ccxt.ExchangeNotAvailable, False),
     (K.UNKNOWN_503, {}, ccxt.OperationFailed, True),
     (K.REJECT, {}, ccxt.OperationFailed, False),
@@ -361,14 +361,33 @@ def test_fills_come_as_the_venue_reports_them(kind: FaultKind, told: list[float]
     run(body, [fault(kind, 10.0)])
 
 
-def test_a_lost_reply_on_the_order_socket_leaves_a_live_order() -> None:
-    async def body(desk: Desk, ex: Any) -> None:
-        params = {"newClientOrderId": ID}
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(ex.create_order_ws(SYMBOL, "limit", "buy", 0.1, 69_000.0, params), 0.3)
-        assert (await ex.fetch_order(None, SYMBOL, {"origClientOrderId": ID}))["status"] == "open"
+SOCKET: list[tuple[FaultKind, dict[str, float], type[Exception] | None, bool]] = [
+    (K.LOST_REPLY, {}, TimeoutError, True),
+    (K.RESET, {"after": 1.0}, ccxt.NetworkError, True),
+    (K.RESET, {"after": 0.0}, ccxt.NetworkError, False),
+    (K.HTML_5XX, {}, ccxt.OperationFailed, False),
+    (K.UNKNOWN_503, {}, ccxt.OperationFailed, True),
+    (K.EMPTY_200, {}, None, True),
+    (K.RATE_BAN, {}, ccxt.BaseError, False),
+    (K.KEY_REVOKED, {}, ccxt.AuthenticationError, False),
+]
+"""(fault of an order over the socket, its arguments, what ccxt raises, whether the order exists)."""
 
-    run(body, [fault(K.LOST_REPLY, 10.0)])
+
+@pytest.mark.parametrize(("kind", "args", "error", "exists"), SOCKET, ids=[f"{k}-{e}" for k, _, _, e in SOCKET])
+def test_what_ccxt_raises_for_an_order_over_the_socket(kind: FaultKind, args: dict[str, float], error: type[Exception] | None, exists: bool) -> None:
+    async def body(desk: Desk, ex: Any) -> None:
+        placing = asyncio.wait_for(ex.create_order_ws(SYMBOL, "limit", "buy", 0.1, 69_000.0, {"newClientOrderId": ID}), 0.3)
+        if error is None:
+            assert (await placing)["id"] is None
+        else:
+            with pytest.raises(error):
+                await placing
+        assert (ID in desk.exchange.orders) is exists
+        desk.to(200.0)
+        assert (await ex.create_order_ws(SYMBOL, "limit", "buy", 0.1, 69_000.0))["status"] == "open"
+
+    run(body, [fault(kind, 10.0, **args)])
 
 
 def test_latency_and_a_lost_acknowledgement_end_in_not_knowing() -> None:

@@ -14,7 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from binance_rig import BTC, KEY, SECRET, D, Desk, fault, running, until
 from yarl import URL
 
-from bot.model.order import Side
+from bot.model.order import OrderSpec, Purpose, Side, TimeInForce
 from bot.sim.exchange import ADL, LIQUIDATION
 from bot.sim.faults import FaultKind
 from bot.sim.floor import OFFSHORE_RULES
@@ -235,6 +235,100 @@ def test_levels_behind_the_touch_are_the_exchanges() -> None:
         assert len(book["asks"]) == 11
 
     run(check, rules=OFFSHORE_RULES)
+
+
+def test_a_fill_that_beat_its_cancel_is_told_once() -> None:
+    async def check(desk: Desk, raw: Raw) -> None:
+        socket = await raw.user()
+        await raw.signed("POST", "/fapi/v1/order", ORDER + "&newClientOrderId=A1")
+        status, answer = await raw.signed("DELETE", "/fapi/v1/order", "symbol=BTCUSDT&origClientOrderId=A1")
+        assert (status, answer["code"]) == (400, -2011)
+        await raw.signed("POST", "/fapi/v1/order", ORDER + "&newClientOrderId=A2")
+        told = []
+        while not told or told[-1] != ("A2", "NEW"):
+            message = await socket.receive_json()
+            if message["e"] == "ORDER_TRADE_UPDATE":
+                told.append((message["o"]["c"], message["o"]["x"]))
+        assert told == [("A1", "NEW"), ("A1", "TRADE"), ("A2", "NEW")]
+
+    run(check, faults=[fault(FaultKind.CANCEL_RACE)])
+
+
+def test_an_expired_listen_key_says_so_and_nothing_after() -> None:
+    async def check(desk: Desk, raw: Raw) -> None:
+        socket = await raw.user()
+        desk.to(3_601.0)
+        assert (await socket.receive_json())["e"] == "listenKeyExpired"
+        fresh = await raw.user()
+        await raw.signed("POST", "/fapi/v1/order", ORDER)
+        assert (await fresh.receive_json())["o"]["x"] == "NEW"
+        await socket.send_str('{"method":"LIST_SUBSCRIPTIONS","id":7}')
+        assert (await socket.receive_json())["id"] == 7
+
+    run(check)
+
+
+def test_a_connection_lives_a_day() -> None:
+    async def check(desk: Desk, raw: Raw) -> None:
+        async with raw.session.ws_connect(f"ws://{raw.base}/ws/btcusdt@bookTicker") as socket:
+            await until(lambda: desk.server.hub.streams)
+            desk.to(86_399.0)
+            assert len(desk.server.hub.streams) == 1
+            desk.to(86_400.0)
+            assert (await socket.receive()).data is None or socket.closed
+            await until(lambda: not desk.server.hub.streams)
+
+    run(check)
+
+
+def test_a_body_may_come_in_pieces() -> None:
+    async def check(desk: Desk, raw: Raw) -> None:
+        body = f"{ORDER}&timestamp={desk.world.clock() // 1_000_000}"
+        body += f"&signature={sign(SECRET, body)}"
+        reader, writer = await asyncio.open_connection(*raw.base.split(":"))
+        head = f"POST /fapi/v1/order HTTP/1.1\r\nHost: x\r\nX-MBX-APIKEY: {KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
+        for piece in (head, body[:40], body[40:]):
+            writer.write(piece.encode())
+            await writer.drain()
+            await raw.ask("GET", "/fapi/v1/ping")  # the server has read the piece by the time it answers this
+        assert (await reader.readline()).split()[1] == b"200"
+        writer.close()
+
+    run(check)
+
+
+def test_subscriptions_come_and_go_by_message() -> None:
+    async def check(desk: Desk, raw: Raw) -> None:
+        async with raw.session.ws_connect(f"ws://{raw.base}/ws/btcusdt@markPrice@1s") as socket:
+            await socket.send_json({"method": "SUBSCRIBE", "params": ["btcusdt@bookTicker"], "id": 1})
+            assert await socket.receive_json() == {"result": None, "id": 1}
+            desk.mark(70_050.0)
+            desk.quote(70_049.0, 70_051.0)
+            mark, touch = await socket.receive_json(), await socket.receive_json()
+            assert (mark["e"], mark["p"], mark["r"]) == ("markPriceUpdate", "70050.00000000", "0.00010000")
+            assert (touch["e"], touch["b"]) == ("bookTicker", "70049.0")
+            await socket.send_json({"method": "UNSUBSCRIBE", "params": ["btcusdt@bookTicker"], "id": 2})
+            await socket.receive_json()
+            desk.quote(70_051.0, 70_052.0)
+            await socket.send_json({"method": "LIST_SUBSCRIPTIONS", "id": 3})
+            assert await socket.receive_json() == {"result": ["btcusdt@markPrice@1s"], "id": 3}
+
+    run(check)
+
+
+def test_orders_from_before_the_server_are_found() -> None:
+    async def check(desk: Desk, raw: Raw) -> None:
+        spec = OrderSpec(client_id="OLD1", pair="x", venue="perp", instrument=BTC.id, side=Side.SELL, qty=D("0.2"), limit=D(71_000), tif=TimeInForce.DAY,
+                         purpose=Purpose.LEAD)  # fmt: skip
+        desk.exchange.submit(spec, desk.world.clock())
+        _, (found,) = await raw.signed("GET", "/fapi/v1/openOrders")
+        assert (found["clientOrderId"], found["origQty"], found["side"], found["timeInForce"]) == ("OLD1", "0.200", "SELL", "GTC")
+        status, answer = await raw.signed("DELETE", "/fapi/v1/order", f"symbol=BTCUSDT&orderId={found['orderId']}")
+        assert (status, answer["status"]) == (200, "CANCELED")
+        _, again = await raw.signed("POST", "/fapi/v1/order", ORDER + "&newClientOrderId=OLD1")
+        assert again["orderId"] > found["orderId"]
+
+    run(check)
 
 
 PATHS = ["/", "/sapi/v1/none", *(f"/fapi/v1/{name}" for name in ("order", "depth", "klines", "userTrades", "leverage", "countdownCancelAll", "batchOrders",
