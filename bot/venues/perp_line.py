@@ -153,6 +153,20 @@ class Line:
         self.emit(ev.Alert(ts=self.clock(), severity=severity, code=code, text=text))
 
 
+WINDOW_MS = 6 * 86_400_000
+"""Binance and Bybit answer at most a week at a time."""
+
+
+async def windows(ask: Callable[[int, int], Awaitable[Sequence[Any]]], since_ms: int, until_ms: int, size: int) -> list[Any]:
+    """Return everything of a span of any length, a window at a time."""
+    out: list[Any] = []
+    while since_ms <= until_ms:
+        end = min(until_ms, since_ms + WINDOW_MS)
+        out.extend(await every(ask, since_ms, end, size))
+        since_ms = end + 1
+    return out
+
+
 async def every(ask: Callable[[int, int], Awaitable[Sequence[Any]]], since_ms: int, until_ms: int, size: int) -> list[Any]:
     """Return everything of a span; one whose answer is a full page of `size` is halved, whichever end the exchange begins at.
 

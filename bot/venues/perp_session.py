@@ -8,9 +8,10 @@ from typing import Any
 
 from bot.model import event as ev
 from bot.venues import perp_checks
-from bot.venues.perp_account import Fills, Snapshots
+from bot.venues.perp_account import Fills
 from bot.venues.perp_endpoint import PerpEndpoint
 from bot.venues.perp_line import Line, failures
+from bot.venues.perp_snapshot import Snapshots
 from bot.venues.perp_streams import AccountStreams, Market, close_where, is_private, order_url
 
 ATTACH_S = 10.0
@@ -149,8 +150,8 @@ class Session:
             self._line.client.options[self._line.quirks.error_map] = {**option, "listenKey": None, "lastAuthenticatedTime": 0}
 
     def _ask(self) -> None:
-        """Ask for the whole account because a message did not say enough."""
-        task = asyncio.get_running_loop().create_task(self._snapshots.answer())
+        """Ask for the latest fills because a message did not say enough."""
+        task = asyncio.get_running_loop().create_task(self._snapshots.catch_up())
         self._asked.add(task)
         task.add_done_callback(self._asked.discard)
 
