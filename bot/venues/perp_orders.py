@@ -12,7 +12,7 @@ from bot.model.order import OrderSpec, Outcome, TimeInForce
 from bot.venues.budget import Priority
 from bot.venues.perp_account import Fills
 from bot.venues.perp_errors import Meaning
-from bot.venues.perp_line import Line, failures
+from bot.venues.perp_line import Line, failures, heard
 from bot.venues.perp_parse import OrderState, order_events, order_state
 from bot.venues.perp_quirks import number
 
@@ -86,7 +86,7 @@ class Orders:
         if not self._socket_up():
             return await line.client.create_order(*what)
         async with asyncio.timeout(DEADLINE_S):
-            return await line.client.create_order_ws(*what)
+            return await heard(line.client.create_order_ws(*what))
 
     def _unplaced(self, spec: OrderSpec, error: BaseException) -> None:
         """Say what an error of a submit proves: not sent, refused, or nothing at all."""
@@ -122,7 +122,7 @@ class Orders:
         try:
             if self._socket_up():
                 async with asyncio.timeout(DEADLINE_S):
-                    reply = await line.client.cancel_order_ws(None, symbol, params)
+                    reply = await heard(line.client.cancel_order_ws(None, symbol, params))
             else:
                 reply = await line.client.cancel_order(None, symbol, params)
             state = order_state(reply)
