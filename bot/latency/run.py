@@ -45,7 +45,7 @@ from bot.wire.ready import HOST, Ready
 
 S = 1_000_000_000
 WARM_UP = 100
-"""Cycles before the first one counted: caches fill, code specialises, connections are dialled."""
+"""Cycles before the first one counted, at most as many as are counted: caches fill, code specialises, connections are dialled."""
 UP_S = 30.0
 STALLED_S = 20.0
 """A series without a hedge for this long has failed."""
@@ -217,7 +217,8 @@ def run(settings: Settings, data_dir: Path, *, cycles: int, pace_ms: int, option
     Raises VenueError when the servers or the cycles fail, ConfigError.
     """
     out = []
-    whole = cycles + WARM_UP
+    warm_up = min(WARM_UP, cycles)
+    whole = cycles + warm_up
     with _scratch(data_dir) as folder:
         for number, (durable, socket) in enumerate(SERIES, start=1):
             tape: Tape = []
@@ -233,5 +234,5 @@ def run(settings: Settings, data_dir: Path, *, cycles: int, pace_ms: int, option
             with asyncio.Runner(loop_factory=lambda tape=tape: TappedLoop(tape)) as runner:  # type: ignore[misc]
                 runner.run(series())
             ways: list[tuple[str, Way]] = list(paths(tape))
-            out += of_series(ways, warm_up=WARM_UP, durable=durable, socket=socket)
+            out += of_series(ways, warm_up=warm_up, durable=durable, socket=socket)
     return out

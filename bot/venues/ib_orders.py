@@ -81,7 +81,8 @@ class Orders:
         self._look = look
         self._by_order: dict[int, Ticket] = {}
         self._by_perm: dict[int, Ticket] = {}
-        self._executions = Executions(venue, contracts, clock, lambda event: self.emit(event))
+        self.executions = Executions(venue, contracts, clock, lambda event: self.emit(event))
+        self.commission = self.executions.commission
 
     # On the way out.
 
@@ -139,18 +140,14 @@ class Orders:
 
     def execution(self, contract: Any, execution: Any) -> None:
         """Hear of an execution, for the first time or again."""
-        fill = self._executions.first(contract, execution)
+        fill = self.executions.first(contract, execution)
         if fill is None:
             return
         ticket = self._named(fill.client_id)
         if ticket is not None:
             self._permanent(ticket, execution.permId)
             ticket.filled += fill.qty
-        self.emit(fill)
-
-    def commission(self, report: Any) -> None:
-        """Hear what an execution cost."""
-        self._executions.commission(report)
+        self.executions.book(fill)
 
     def piece_ended(self) -> None:
         """Take it that what had arrived has been read: emit the acknowledgements in it."""
@@ -208,7 +205,8 @@ class Orders:
         return dormant
 
     def answer(self, client_id: ClientId, picture: Picture) -> None:
-        """Say what a complete look shows of one order, after its executions."""
+        """Say what a complete look shows of one order, after its executions, which are repeated."""
+        self.executions.repeat_of(client_id)
         ticket = self._named(client_id) if client_id in picture.completed else self.tickets.get(client_id)
         if ticket is not None and ticket.sent is Sent.WAITING:
             return  # it has not left yet: the broker knows nothing, which means nothing

@@ -13,7 +13,7 @@ from bot.model.order import OrderSpec, Outcome
 from bot.venues.budget import Priority
 from bot.venues.perp_account import Fills
 from bot.venues.perp_errors import Meaning, told
-from bot.venues.perp_line import Line, failures
+from bot.venues.perp_line import Line, failures, heard
 from bot.venues.perp_parse import OrderState, order_events, order_state
 from bot.venues.perp_quirks import number
 from bot.venues.perp_socket import OrderSocket
@@ -209,4 +209,4 @@ class Orders:
 async def _in_time(answer: Awaitable[Any]) -> Any:
     """Return an answer over the order socket. Raises TimeoutError after DEADLINE_S."""
     async with asyncio.timeout(DEADLINE_S):
-        return await answer
+        return await heard(answer)

@@ -42,3 +42,16 @@ def test_bench_ticks_keeps_its_schema(tmp_path: Path, capsys: pytest.CaptureFixt
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     jsonschema.validate(line, json.loads((SCHEMAS / "bench-ticks.json").read_text(encoding="utf-8")))
     assert line["schema"] == "bench ticks/1" and line["events"] > 0
+
+
+def test_bench_wire_keeps_its_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every path is measured on a few cycles, each order led to by its tick or fill, in the order the stations are passed."""
+    pytest.importorskip("ccxt", reason="ccxt is not installed here")
+    monkeypatch.setenv("BOT_DATA_DIR", str(tmp_path))
+    assert main(["bench", "wire", "--cycles", "6", "--json"]) == OK
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    jsonschema.validate(line, json.loads((SCHEMAS / "bench-wire.json").read_text(encoding="utf-8")))
+    paths, series = ("tick to lead order", "fill to hedge order"), (("websocket", True), ("websocket", False), ("rest", True))
+    assert {(p["path"], (p["orders"], p["durable"])) for p in line["paths"]} == {(path, how) for path in paths for how in series}
+    assert all(p["cycles"] + p["left_out"] == 6 and 0.0 < p["p50_us"] <= p["p99_us"] <= p["max_us"] for p in line["paths"])
+    assert list(tmp_path.glob("bench-*")) == []
