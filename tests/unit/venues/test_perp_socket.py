@@ -103,6 +103,7 @@ def test_it_has_left_when_the_call_returns_and_a_second_one_is_its_own() -> None
         assert [(f["params"]["newClientOrderId"], f["params"]["quantity"], f["params"]["price"]) for f in written.frames] == [
             (CLIENT_ID, "0.003", "70000.1"), ("L00001H00000002", "0.015", "70001.1"),
         ]  # fmt: skip
+        assert CLIENT_ID not in json.dumps(written.frames[1])
         assert len({f["id"] for f in written.frames}) == 2 and len({f["params"]["signature"] for f in written.frames}) == 2
         orders.submit(Submit(first)).close()
         assert len(written.frames) == 2, "a client id was sent twice"
