@@ -40,7 +40,7 @@ def market(client: Any, x: Instrument) -> dict[str, Any]:
         "id": IDS.get(client.id, "BTCUSDT"), "lowercaseId": "btcusdt", "symbol": f"{x.base}/{x.index_quote}:{x.settle}", "base": x.base, "quote": x.index_quote,
         "settle": x.settle, "baseId": x.base, "quoteId": x.index_quote, "settleId": x.settle, "type": "swap", "spot": False, "swap": True, "future": False,
         "option": False, "contract": True, "linear": not x.inverse, "inverse": x.inverse, "subType": "inverse" if x.inverse else "linear",
-        "contractSize": float(x.unit), "active": True, "precision": {"price": float(x.tick), "amount": float(x.lot)},
+        "contractSize": float(x.unit), "active": True, "precision": {"price": float(x.tick), "amount": float(x.lot), "base": 1e-8, "quote": 1e-8},
         "limits": {"amount": {}, "price": {}, "cost": {}, "leverage": {}}, "info": {"orderTypes": ["LIMIT", "MARKET"], "contractType": "PERPETUAL"},
     })  # fmt: skip
     return found
