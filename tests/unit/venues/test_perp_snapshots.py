@@ -122,6 +122,7 @@ def asked(exchange: str, routes: Routes, body: Callable[[Line, Snapshots, list[e
             return found(dict(parse_qsl(urlsplit(url).query))) if callable(found) else found
 
         client.fetch = fetch
+        client.milliseconds = lambda: MS
         x = instrument(exchange)
         symbols = Symbols({x.id: x}, "perp")
         symbols.resolve(client.markets)
