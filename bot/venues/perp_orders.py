@@ -33,6 +33,7 @@ class Orders:
         self._fills = fills
         self._socket = OrderSocket(line, socket)
         self._sent: set[ClientId] = set()
+        self._asking: set[ClientId] = set()
 
     # Sending.
 
@@ -156,7 +157,19 @@ class Orders:
             await self.query(QueryOrder(command.venue, command.instrument, command.client_id))
 
     async def query(self, command: QueryOrder) -> None:
-        """Tell the whole state of an order: acknowledgement, fills, end; or that the exchange does not know it."""
+        """Tell the whole state of an order: acknowledgement, fills, end; or that the exchange does not know it.
+
+        Questions about an order that is being asked about are answered by the same answer: they come every second, answers may not.
+        """
+        if command.client_id in self._asking:
+            return
+        self._asking.add(command.client_id)
+        try:
+            await self._query(command)
+        finally:
+            self._asking.discard(command.client_id)
+
+    async def _query(self, command: QueryOrder) -> None:
         line = self._line
         symbol = line.symbols.symbol.get(command.instrument)
         if symbol is None:
