@@ -220,11 +220,11 @@ def wire(cycles: int, pace_ms: int, serving: bool, files: tuple[Path, ...], sets
         return asyncio.run(market.serve(settings, pace_ms * 1_000_000, lambda said: emit("wire", said, True)))
     from bot.desk.progress import Bar
     from bot.latency.run import run
-    from bot.latency.summary import lines, result
+    from bot.latency.summary import lines
 
     options = [word for name, values in (("--config", files), ("--set", sets)) for value in values for word in (name, str(value))]
     with Bar("bench wire") as bar:
-        found = result(cycles, pace_ms, run(settings, data_dir(), cycles=cycles, pace_ms=pace_ms, options=options, progress=bar.to))
+        found = run(settings, data_dir(), cycles=cycles, pace_ms=pace_ms, options=options, progress=bar.to)
     if json_out:
         emit("bench wire", found, json_out)
     else:

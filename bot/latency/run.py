@@ -7,7 +7,9 @@ hedged and at rest. Every other cycle opens, through the whole gate; the ones in
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
@@ -21,6 +23,7 @@ from bot.checks import Checks
 from bot.clock import Steady
 from bot.composition import Desk, desk
 from bot.config import Settings
+from bot.desk import memory
 from bot.desk.feed import Together
 from bot.desk.pace import LiveShell
 from bot.desk.runlog import RunLog
@@ -29,8 +32,8 @@ from bot.engine.obligations import PairTerms, fresh
 from bot.engine.step import Step
 from bot.journal.tape import FileTape
 from bot.kill.latch import Latch
-from bot.latency.summary import Series, of_series
-from bot.latency.taps import DurableJournal, FleetingJournal, Tape, TappedLoop, TimedEngine, TimedLine, TimedRuntime, Way, paths
+from bot.latency.summary import Series, WireResult, of_series, result, us
+from bot.latency.taps import DurableJournal, FleetingJournal, Tape, TappedLoop, TimedEngine, TimedLine, TimedRuntime, Way, now, paths
 from bot.model import event as ev
 from bot.model.errors import VenueError
 from bot.model.ids import VenueId
@@ -47,6 +50,8 @@ S = 1_000_000_000
 WARM_UP = 100
 """Cycles before the first one counted, at most as many as are counted: caches fill, code specialises, connections are dialled."""
 UP_S = 30.0
+SYNCS, SYNC_PAUSE_S = 50, 0.005
+"""Bare syncs before each series and after the last, and the pause between two."""
 STALLED_S = 20.0
 """A series without a hedge for this long has failed."""
 WIDE = (Allowance(limit=1_000, span_ns=S),)
@@ -168,7 +173,7 @@ class Bench:
 
     async def _turn(self, lines: dict[VenueId, TimedLine], journal: Any, seen: FileTape, cycles: int, cash: dict[VenueId, dict[str, Decimal]]) -> None:
         engine, _ = self.engine()
-        now = self.clock()
+        start_ns = self.clock()
         log = RunLog(self.folder / "run.log", run_id="bench", seq=lambda: runtime.seq)
         counted = Cycles(cycles, lambda n: done(n))
         runtime = TimedRuntime(engine, journal, seen, lines, observer=Together(Tally(engine, 0.0), Traffic(engine), log, Checks(engine), counted))
@@ -179,9 +184,10 @@ class Bench:
             if hedged >= cycles:
                 shell.stop("enough")
 
-        runtime.start(ev.RunStarted(ts=now, run=self.number, mode="B", cash=cash))
+        memory.settled()
+        runtime.start(ev.RunStarted(ts=start_ns, run=self.number, mode="B", cash=cash))
         if self.built.pair.stable is not None:  # a peg that does not move: the reference price is not in the path
-            runtime.emit(ev.Quote(now, self.built.pair.stable, 1.0, 1.0, 1e6, 1e6, now))
+            runtime.emit(ev.Quote(start_ns, self.built.pair.stable, 1.0, 1.0, 1e6, 1e6, start_ns))
         counted.at_s = asyncio.get_running_loop().time()
         watching = asyncio.ensure_future(_watched(counted))
         running = asyncio.ensure_future(shell.run())
@@ -211,12 +217,24 @@ def _scratch(root: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def run(settings: Settings, data_dir: Path, *, cycles: int, pace_ms: int, options: Sequence[str], progress: Callable[[float], None]) -> list[Series]:
+def synced(path: Path) -> Iterator[float]:
+    """Yield how long bare syncs of a few appended bytes take here, in microseconds."""
+    with path.open("ab", buffering=0) as file:
+        for _ in range(SYNCS):
+            file.write(b"x" * 300)
+            began = now()
+            os.fdatasync(file.fileno())
+            yield us(now() - began)
+            time.sleep(SYNC_PAUSE_S)
+
+
+def run(settings: Settings, data_dir: Path, *, cycles: int, pace_ms: int, options: Sequence[str], progress: Callable[[float], None]) -> WireResult:
     """Run every series on servers in a process of their own and return what was measured.
 
     Raises VenueError when the servers or the cycles fail, ConfigError.
     """
-    out = []
+    out: list[Series] = []
+    disk: list[float] = []
     warm_up = min(WARM_UP, cycles)
     whole = cycles + warm_up
     with _scratch(data_dir) as folder:
@@ -231,8 +249,10 @@ def run(settings: Settings, data_dir: Path, *, cycles: int, pace_ms: int, option
                     bench = Bench(settings, ready, place, number, tape, lambda n: progress((number - 1 + n / whole) / len(SERIES)))
                     await bench.run(whole, durable, socket)
 
+            disk += synced(place / "probe")
             with asyncio.Runner(loop_factory=lambda tape=tape: TappedLoop(tape)) as runner:  # type: ignore[misc]
                 runner.run(series())
             ways: list[tuple[str, Way]] = list(paths(tape))
             out += of_series(ways, warm_up=warm_up, durable=durable, socket=socket)
-    return out
+        disk += synced(folder / "probe")
+    return result(cycles, pace_ms, disk, out)

@@ -13,9 +13,9 @@ import msgspec
 from bot.latency.taps import Way
 from bot.model import event as ev
 
-STAGES = ("read", "wait", "engine", "commit", "dispatch", "build_and_send")
-"""Parts of a path: the library and adapter read the bytes; the loop's turn comes; the engine steps; the step is committed; the command
-reaches the adapter; adapter and library build, sign and write the order (the hedge's adapter only gets its turn when the loop's is over)."""
+STAGES = ("read", "wait", "engine", "commit", "dispatch", "build", "write")
+"""Parts of a path: library and adapter read the bytes; the loop's turn comes; the engine steps; the step is committed; the command reaches
+the adapter; adapter and library build and sign the order; the socket takes it, which on loopback includes waking the server."""
 TICK, FILL = "tick to lead order", "fill to hedge order"
 
 
@@ -38,7 +38,10 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WireResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole benchmark. load_1m: of the machine when it ended, this benchmark's own processes included."""
+    """The whole benchmark. load_1m: of the machine when it ended, this benchmark's own processes included.
+
+    disk_*: a bare fdatasync of a few appended bytes in the same folder, between the series: no durable commit can be faster.
+    """
 
     name: str
     cycles: int
@@ -46,14 +49,17 @@ class WireResult(msgspec.Struct, frozen=True, kw_only=True):
     python: str
     cpus: int
     load_1m: float
+    disk_p50_us: float
+    disk_p99_us: float
     paths: list[Series]
 
 
-def result(cycles: int, pace_ms: int, paths: list[Series]) -> WireResult:
-    """Return the result object with the machine it was measured on."""
+def result(cycles: int, pace_ms: int, disk: Sequence[float], paths: list[Series]) -> WireResult:
+    """Return the result object with the machine it was measured on. disk: microseconds of bare syncs, not empty."""
+    synced = sorted(disk)
     return WireResult(
         name="basisbot wire", cycles=cycles, pace_ms=pace_ms, python=platform.python_version(), cpus=os.cpu_count() or 0,
-        load_1m=round(os.getloadavg()[0], 2), paths=paths,
+        load_1m=round(os.getloadavg()[0], 2), disk_p50_us=quantile(synced, 0.5), disk_p99_us=quantile(synced, 0.99), paths=paths,
     )  # fmt: skip
 
 
@@ -74,7 +80,7 @@ def of_series(ways: Sequence[tuple[str, Way]], *, warm_up: int, durable: bool, s
 
 
 def _stages(ways: Sequence[Way]) -> dict[str, float]:
-    rows: list[tuple[int, ...]] = [(w.received, w.emitted, w.stepped, w.commit, w.committed, w.sent, w.written) for w in ways]
+    rows: list[tuple[int, ...]] = [(w.received, w.emitted, w.stepped, w.commit, w.committed, w.sent, w.built, w.written) for w in ways]
     return {name: quantile(sorted(us(row[n + 1] - row[n]) for row in rows), 0.5) for n, name in enumerate(STAGES)}
 
 
@@ -94,7 +100,8 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 
 def lines(result: dict[str, Any]) -> list[str]:
     """Return the result as a table for people."""
-    out = [f"{result['cycles']} cycles each, one every {result['pace_ms']} ms; Python {result['python']}, {result['cpus']} cpus, load {result['load_1m']}"]
+    out = [f"{result['cycles']} cycles each, one every {result['pace_ms']} ms; Python {result['python']}, {result['cpus']} cpus, load {result['load_1m']}",
+           f"bare fdatasync of this disk: p50 {result['disk_p50_us']:,.0f}  p99 {result['disk_p99_us']:,.0f} us"]  # fmt: skip
     for row in result["paths"]:
         commit = "durable" if row["durable"] else "not durable"
         quantiles = "  ".join(f"{name} {row[f'{name}_us']:,.0f}" for name in ("p50", "p90", "p99", "max"))

@@ -26,7 +26,7 @@ now: Callable[[], int] = time.perf_counter_ns
 
 
 class Mark(NamedTuple):
-    """Something happened. what: in, out, emit, step, commit, committed or send; of: bytes, event, order or seq; line: which connection."""
+    """Something happened. what: in, write, out, emit, step, commit, committed or send; of: bytes, event, order or seq; line: which connection."""
 
     ns: int
     what: str
@@ -82,7 +82,8 @@ class Tap(asyncio.Protocol):
         return getattr(self._transport, name)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send bytes and stamp them."""
+        """Send bytes, with a stamp before and after."""
+        self._tape.append(Mark(now(), "write", None, self._number))
         self._transport.write(data)
         self._tape.append(Mark(now(), "out", bytes(data), self._number))
 
@@ -179,12 +180,13 @@ class Way(NamedTuple):
     commit: int
     committed: int
     sent: int
+    built: int
     written: int
 
 
 def paths(tape: Tape) -> Iterator[tuple[str, Way]]:
     """Yield (client id, way) of every order whose bytes left, in order of leaving."""
-    received = commit = committed = 0
+    received = commit = committed = built = 0
     stepped: Mark | None = None
     emitted: dict[int, tuple[int, int]] = {}
     under_way: dict[str, tuple[bool, ev.Event, int, int, int, int, int, int]] = {}
@@ -204,10 +206,12 @@ def paths(tape: Tape) -> Iterator[tuple[str, Way]]:
         elif what == "send" and stepped is not None and id(stepped.of) in emitted:
             came, told = emitted[id(stepped.of)]
             under_way[mark.of.client_id] = (mark.of.purpose is Purpose.HEDGE, stepped.of, came, told, stepped.ns, commit, committed, mark.ns)
+        elif what == "write":
+            built = mark.ns
         elif what == "out":
             text = lines[mark.line].clear(mark.of)
             for client_id in [c for c in under_way if c.encode() in text]:
-                yield client_id, Way(*under_way.pop(client_id), mark.ns)
+                yield client_id, Way(*under_way.pop(client_id), built, mark.ns)
 
 
 class Wording:
