@@ -43,8 +43,8 @@ def turn(at: int, event: ev.Event, order: OrderSpec, sent: bytes) -> list[Mark]:
     ns = [at + 1_000 * n for n in (0, 1, 3, 6, 10, 15, 21, 28)]
     return [
         Mark(ns[0], "in", b"x", 1), Mark(ns[1], "emit", event), Mark(ns[1] + 100, "in", b"y", 2), Mark(ns[1] + 200, "emit", other),
-        Mark(ns[2], "step", event), Mark(ns[3], "commit", 1), Mark(ns[4], "committed", 1), Mark(ns[5], "send", order), Mark(ns[5] + 100, "write", None, 3), Mark(ns[5] + 200, "out", b"ping", 3),
-        Mark(ns[6], "write", None, 1), Mark(ns[7], "out", sent, 1),
+        Mark(ns[2], "step", event), Mark(ns[3], "commit", 1), Mark(ns[4], "committed", 1), Mark(ns[5], "send", order),
+        Mark(ns[5] + 100, "write", None, 3), Mark(ns[5] + 200, "out", b"ping", 3), Mark(ns[6], "write", None, 1), Mark(ns[7], "out", sent, 1),
     ]  # fmt: skip
 
 
