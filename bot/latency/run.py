@@ -32,6 +32,7 @@ from bot.engine.obligations import PairTerms, fresh
 from bot.engine.step import Step
 from bot.journal.tape import FileTape
 from bot.kill.latch import Latch
+from bot.latency.market import alone
 from bot.latency.summary import Series, WireResult, of_series, result, us
 from bot.latency.taps import DurableJournal, FleetingJournal, Tape, TappedLoop, TimedEngine, TimedLine, TimedRuntime, Way, now, paths
 from bot.model import event as ev
@@ -246,8 +247,13 @@ def run(settings: Settings, data_dir: Path, *, cycles: int, pace_ms: int, option
             async def series(number: int = number, durable: bool = durable, socket: bool = socket, tape: Tape = tape, place: Path = place) -> None:
                 words = ("bench", "wire", "--serve", "--pace-ms", str(pace_ms))
                 async with spawn.servers(options, place / "servers.log", words) as ready:
-                    bench = Bench(settings, ready, place, number, tape, lambda n: progress((number - 1 + n / whole) / len(SERIES)))
-                    await bench.run(whole, durable, socket)
+                    before = alone(0)
+                    try:
+                        bench = Bench(settings, ready, place, number, tape, lambda n: progress((number - 1 + n / whole) / len(SERIES)))
+                        await bench.run(whole, durable, socket)
+                    finally:
+                        if before:
+                            os.sched_setaffinity(0, before)
 
             disk += synced(place / "probe")
             with asyncio.Runner(loop_factory=lambda tape=tape: TappedLoop(tape)) as runner:  # type: ignore[misc]

@@ -22,8 +22,6 @@ from bot.venues.perp_line import Line  # noqa: E402
 from bot.venues.perp_orders import Orders  # noqa: E402
 
 DIRECT = ("binanceusdm", "binancecoinm")
-FRESH = {"timestamp", "signature"}
-
 
 class Written:
     """ccxt's connection of an order socket, as far as an order needs it. broken: the socket is gone when it is written to."""
@@ -77,15 +75,20 @@ def test_an_order_is_the_one_that_ccxt_would_write(exchange: str, tif: TimeInFor
         async def watch(url: str, number: str, message: Any, *more: Any) -> None:
             seen.append(message)
 
-        client.watch = watch
+        client.watch, client.nonce = watch, lambda: 1_793_716_200_123
         await client.create_order_ws(*orders._socket.arguments(order))
         answer = orders.submit(Submit(order, opening=True))
         answer.close()
         (theirs,), (ours,) = seen, written.frames
         assert ours["method"] == theirs["method"] and ours["params"].keys() == theirs["params"].keys()
-        same = {k: (str(v), str(theirs["params"][k])) for k, v in ours["params"].items() if k not in FRESH}
+        same = {k: (str(v), str(theirs["params"][k])) for k, v in ours["params"].items()}
         assert all(a == b for a, b in same.values()), same
         assert ours["params"]["newClientOrderId"] == CLIENT_ID and len(ours["params"]["signature"]) == 64
+        client.nonce = lambda: 1_793_716_200_456
+        orders._sent.clear()
+        orders.submit(Submit(order, opening=True)).close()
+        kept = dict(written.frames[1]["params"])
+        assert kept.pop("signature") == client.sign_params(dict(kept))["signature"] and kept["timestamp"] == 1_793_716_200_456
 
     on(exchange, body)
 
