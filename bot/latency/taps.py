@@ -23,6 +23,7 @@ from bot.runtime import Runtime
 from bot.venues.line import Line
 
 now: Callable[[], int] = time.perf_counter_ns
+PATIENCE_S = 10.0
 
 
 class Mark(NamedTuple):
@@ -142,10 +143,10 @@ class TimedLine(Line):
 
 
 class DurableJournal(SqliteJournal):
-    """The desk's journal, with marks around a commit."""
+    """The desk's journal, with marks around a commit. Patient: one that would halt the desk for being late is measured here."""
 
     def __init__(self, path: Path, tape: Tape) -> None:
-        super().__init__(path)
+        super().__init__(path, timeout_s=PATIENCE_S)
         self._tape = tape
 
     def append(self, seq: int, events: Sequence[ev.Event]) -> None:
