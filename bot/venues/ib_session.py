@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Coroutine
 
 from bot.model import event as ev
@@ -74,7 +73,7 @@ class Session:
         failures = number = 0
         while True:
             line = self.line = Line(self._endpoint, Hearers(self.orders, self.quotes, self), budget, self.pace, number)
-            began = time.monotonic()
+            began = asyncio.get_running_loop().time()
             why = "stopped"
             try:
                 await self._one(line)
@@ -88,7 +87,7 @@ class Session:
                 for task in list(self._helpers):
                     task.cancel()
             number += 1
-            failures = 1 if time.monotonic() - began > self.pace.retry_max else failures + 1
+            failures = 1 if asyncio.get_running_loop().time() - began > self.pace.retry_max else failures + 1
             self._lost(why)
             pause = min(self.pace.retry_max, self.pace.retry * 2.0 ** min(failures - 1, 16))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
@@ -127,7 +126,7 @@ class Session:
                 pass
             else:
                 raise LineError(line.why)
-            if not self.linked and time.monotonic() - self._unlinked > self.pace.relink:
+            if not self.linked and asyncio.get_running_loop().time() - self._unlinked > self.pace.relink:
                 raise LineError("the gateway has been without the broker for long")
             await self._hour(line)
             for instrument in self.quotes.silent(int(self.pace.stale * _S)):
@@ -211,7 +210,7 @@ class Session:
 
     def _link(self, what: Reaction, told: str) -> None:
         """React to a break between gateway and broker, and to its end."""
-        self._unlinked = time.monotonic() if self.linked else self._unlinked
+        self._unlinked = asyncio.get_running_loop().time() if self.linked else self._unlinked
         self.linked = what is not R.LINK_LOST
         line = self.line
         if not self.linked:

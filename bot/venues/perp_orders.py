@@ -42,6 +42,9 @@ class Orders:
         opening = command.opening and not spec.reduce_only
         asked = asyncio.get_running_loop().time()
         await line.turn(Priority.OPEN if opening else Priority.REDUCE)
+        if spec.client_id in self._sent:  # never sent twice; what became of the first is the answer
+            await self.query(QueryOrder(spec.venue, spec.instrument, spec.client_id))
+            return
         why = self._unsendable(spec, asyncio.get_running_loop().time() - asked) or (line.no_openings if opening else "")
         if why:
             self._end(spec.client_id, Outcome.DENIED, why)
@@ -66,12 +69,13 @@ class Orders:
             return f"{spec.instrument} is not on the list of instruments of {line.venue}"
         if waited_s > STALE_S:
             return f"waited {waited_s:.1f} s for the venue's message limit"
-        if spec.client_id in self._sent:
-            return "this client id was sent before"
         return self._off_grid(spec)
 
     def _off_grid(self, spec: OrderSpec) -> str:
-        """Return why the library would send another order than this one: it cuts off what does not fit its grid."""
+        """Return why this is no order, or why the library would send another: it cuts off what does not fit its grid."""
+        terms = self._line.symbols.instruments[spec.instrument]
+        if not (spec.qty.is_finite() and spec.limit.is_finite() and spec.qty > 0 and spec.limit > 0) or spec.qty % terms.lot or spec.limit % terms.tick:
+            return f"{spec.qty} @ {spec.limit} is not on the grid of {spec.instrument}"
         client, symbol = self._line.client, self._line.symbols.symbol[spec.instrument]
         price = number(client.price_to_precision(symbol, float(spec.limit)))
         qty = number(client.amount_to_precision(symbol, float(spec.qty)))
