@@ -68,7 +68,10 @@ class Lines:
             self.plan.hit(shut)
             self._shut(reset=shut is K.DROP)
         elif shut is None and self._server is None and self._socket is not None and self._opening is None:
+            self._socket.listen()  # whoever calls from now on waits until the loop comes round to it
             self._opening = asyncio.get_running_loop().create_task(self._listen())
+        for line in list(self._lines):
+            line.look(now_ns)
         slow = self.plan.on(K.BANDWIDTH, now_ns)
         if slow is not None:
             self._budget = min(self._budget + slow.arg("per_s") * (now_ns - self._looked) / _S, slow.arg("per_s"))
@@ -88,10 +91,16 @@ class Lines:
         """Forget a line."""
         self._lines.discard(line)
 
-    def lost(self) -> FaultKind | None:
-        """Return the kind of fault by which what is being said now is lost, None when it arrives."""
+    def loses(self, made_ns: int) -> FaultKind | None:
+        """Return the kind by which what is being said on a line of that age is lost, None when it arrives."""
         now = self.clock()
-        return next((kind for kind in (K.MUTE, K.HALF_OPEN) if self.plan.strike(kind, now)), None)
+        if self.plan.strike(K.MUTE, now):
+            return K.MUTE
+        half = self.plan.on(K.HALF_OPEN, now)
+        if half is not None and made_ns < half.at_ns:
+            self.plan.hit(K.HALF_OPEN)
+            return K.HALF_OPEN
+        return None
 
     @property
     def slow(self) -> bool:
@@ -118,8 +127,9 @@ class Lines:
 class Line(asyncio.Protocol):
     """One connection: the socket's protocol outside, the protocol's transport inside.
 
-    A line on which something was lost never recovers: no stream survives a hole. It stays open without a word, and after a
-    half-open time its peer is reset as soon as it speaks.
+    Mute hurts every line, half open those from before. A line on which something was lost never recovers, because no stream
+    survives a hole: it stays open without a word and is reset when the fault ends. Of a client that leaves a half-open
+    line the server knows nothing until then.
     """
 
     def __init__(self, inner: asyncio.Protocol, lines: Lines) -> None:
@@ -129,6 +139,8 @@ class Line(asyncio.Protocol):
         self._waiting = bytearray()
         self._ends = False
         self._hurt: FaultKind | None = None
+        self._left = False
+        self._made_ns = lines.clock()
 
     # The socket's side.
 
@@ -139,7 +151,10 @@ class Line(asyncio.Protocol):
         self._inner.connection_made(cast(asyncio.Transport, self))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the protocol."""
+        """Tell the protocol, unless it cannot know."""
+        if not self._ends and self._loses() and self._hurt is K.HALF_OPEN:
+            self._left = True
+            return
         self._lines.left(self)
         self._inner.connection_lost(exc)
 
@@ -147,12 +162,10 @@ class Line(asyncio.Protocol):
         """Let bytes of the client through, or not."""
         if not self._loses():
             self._inner.data_received(data)
-        elif self._hurt is K.HALF_OPEN and self._lines.lost() is None:
-            self.abort()
 
     def eof_received(self) -> bool | None:
         """Tell the protocol that the client says no more."""
-        return None if self._hurt else self._inner.eof_received()
+        return None if self._loses() else self._inner.eof_received()
 
     def pause_writing(self) -> None:
         """Pass the socket's wish on."""
@@ -183,13 +196,19 @@ class Line(asyncio.Protocol):
     def close(self) -> None:
         """Close when everything is out."""
         self._ends = True
-        if not self._waiting:
+        if self._left:
+            self.abort()
+        elif not self._waiting:
             self._transport.close()
 
     def abort(self) -> None:
         """Reset the connection: the peer is told of an error, not of an end."""
         self._waiting.clear()
         self._ends = True
+        if self._left:
+            self._left = False
+            self.connection_lost(None)
+            return
         sock = self._transport.get_extra_info("socket")
         if sock is not None and not self._transport.is_closing():
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -198,6 +217,11 @@ class Line(asyncio.Protocol):
     def is_closing(self) -> bool:
         """Return whether the end has been asked for."""
         return self._ends or self._transport.is_closing()
+
+    def look(self, now_ns: int) -> None:
+        """Reset a line that was hurt when what hurt it is over."""
+        if self._hurt is not None and not self._ends and self._lines.plan.on(self._hurt, now_ns) is None:
+            self.abort()
 
     def let_out(self, most: int | None) -> int:
         """Send at most so many waiting bytes (None: all); return how many."""
@@ -214,7 +238,7 @@ class Line(asyncio.Protocol):
     def _loses(self) -> bool:
         """Return whether what is being said is lost; a line that lost something goes on losing."""
         if self._hurt is None:
-            self._hurt = self._lines.lost()
+            self._hurt = self._lines.loses(self._made_ns)
         return self._hurt is not None
 
 
@@ -225,7 +249,7 @@ _RESET = b"\1\0\0\0\0\0\0\0"
 def _bound(host: str, port: int) -> socket.socket:
     """Return a TCP socket bound to host and port."""
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle's algorithm on: 40 ms a message
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # the protocol named: asyncio turns Nagle off for no other
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((host, port))
     sock.setblocking(False)

@@ -117,6 +117,7 @@ class Server:
             self.market.quote(event)
         elif kind is ev.VenueStatus:
             self.links.venue(event.up)
+            self.blotter.heard = self.links.heard
         else:
             self.blotter.hear(event)
             if kind is ev.OrderFilled:

@@ -35,7 +35,7 @@ class Links:
     @property
     def heard(self) -> bool:
         """Return whether the broker is reached and heard."""
-        return self._lost is None
+        return self._lost is None and self._up
 
     def look(self, now_ns: int) -> None:
         """Let faults begin and end, and tell of it."""
@@ -48,10 +48,10 @@ class Links:
             if kind is not None:
                 self._plan.hit(kind)
             self._market.turn(data)
-        self._market.held = self._lost is not None or self._blip is not None
+        self._market.held = not self.heard or self._blip is not None
 
     def venue(self, up: bool) -> None:
-        """Take in that the venue's line broke or is back (faults of every venue); subscriptions are kept."""
+        """Take in that the venue's line broke or is back (a fault of every venue); subscriptions are kept."""
         if up is not self._up:
             self._up = up
             self._notify(BACK if up else LOST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
+from heapq import heappop, heappush
 
 from bot.model.command import Cancel, Submit
 from bot.model.instrument import Rounding, round_price, to_decimal
@@ -30,13 +31,13 @@ class OrderDesk:
     def __init__(self, blotter: Blotter) -> None:
         self.blotter = blotter
         self._plan = blotter.world.sites[blotter.venue].plan
-        self._fills_late: list[tuple[int, Held]] = []
+        self._fills_late: list[tuple[int, int, Held]] = []
 
     def look(self, now_ns: int) -> None:
         """Let the fills come that follow a cancellation told too early."""
-        for due in [row for row in self._fills_late if row[0] <= now_ns]:
-            self._fills_late.remove(due)
-            self.blotter.world.race(self.blotter.venue, _cancel(self.blotter, due[1]))
+        while self._fills_late and self._fills_late[0][0] <= now_ns:
+            _, _, held = heappop(self._fills_late)
+            self.blotter.world.race(self.blotter.venue, _cancel(self.blotter, held))
 
     def ids(self, client: Client, fields: Fields | None = None) -> None:
         """reqIds: the next order id that this client may use."""
@@ -163,7 +164,7 @@ class OrderDesk:
             if late is not None:
                 held.cancelling = True
                 self.blotter.cancelled(held, held.filled, "")
-                self._fills_late.append((now + int(late.arg("delay_s") * 1e9), held))
+                heappush(self._fills_late, (now + int(late.arg("delay_s") * 1e9), held.perm_id, held))
                 return
         held.cancelling = True
         self.blotter.status(held, "PendingCancel", held.filled)

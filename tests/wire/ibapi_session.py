@@ -1,6 +1,6 @@
 """One session of the broker's own Python client (ibapi 9.81.1.post1), run in an environment of its own: port on the command line, JSON out.
 
-Connects, asks for contract details, watches quotes, buys at the touch, lets an order rest and cancels it, and asks for
+Connects, asks for contract details and bars, watches quotes, buys at the touch, lets an order rest and cancels it, and asks for
 positions and executions. Needs nothing of this project.
 """
 
@@ -61,6 +61,12 @@ class Session(EWrapper, EClient):  # type: ignore[misc]
     def marketDataType(self, reqId: int, marketDataType: int) -> None:
         self.keep("marketDataType", marketDataType)
 
+    def historicalData(self, reqId: int, bar: Any) -> None:
+        self.keep("historicalData", bar.date, bar.close, bar.volume)
+
+    def historicalDataEnd(self, reqId: int, start: str, end: str) -> None:
+        self.keep("historicalDataEnd", start, end)
+
     def openOrder(self, orderId: int, contract: Any, order: Any, orderState: Any) -> None:
         self.keep("openOrder", orderId, contract.localSymbol, order.orderRef, order.lmtPrice, orderState.status)
 
@@ -105,6 +111,9 @@ def main(port: int) -> None:
     out["type"] = session.wait("marketDataType")
     out["bid"], out["ask"] = session.wait("tickPrice", lambda a: a[0] == 1)[1], session.wait("tickPrice", lambda a: a[0] == 2)[1]
     session.cancelMktData(2)
+    session.reqHistoricalData(4, future, "", "120 S", "1 min", "MIDPOINT", 0, 1, False, [])
+    out["bars"] = [session.wait("historicalData"), session.wait("historicalData")]
+    out["bars_end"] = session.wait("historicalDataEnd")
     session.placeOrder(first, future, order(3, 70_010.0, "P00001L00000001"))
     out["fill"] = session.wait("execDetails")
     out["filled"] = session.wait("orderStatus", lambda a: a[1] == "Filled")

@@ -63,9 +63,8 @@ def test_mute_takes_connections_and_answers_nobody() -> None:
             await asyncio.wait_for(client(desk, 2), 0.2)
         assert ib.isConnected() and desk.exchange.orders == {}
         desk.to(15.0)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(ib.reqCurrentTimeAsync(), 0.1)
-        again = await client(desk, 2)
+        await until(lambda: not ib.isConnected())
+        again = await client(desk)
         assert again.isConnected() and not again.openTrades()
         again.disconnect()
         assert desk.site.plan.hits[K.MUTE] == 2  # connections hurt
@@ -73,22 +72,32 @@ def test_mute_takes_connections_and_answers_nobody() -> None:
     run(body, **fault(K.MUTE))
 
 
-def test_half_open_loses_both_ways_and_the_next_word_after_it_is_answered_with_a_reset() -> None:
+def test_half_open_loses_both_ways_hides_that_a_client_left_and_ends_with_a_reset() -> None:
     async def body(desk: Desk, ib: Any) -> None:
-        contract = await qualified(ib)
-        ticker = ib.reqMktData(contract)
-        await until(lambda: ticker.bid == 70_000.0)
+        contract, other = await qualified(ib), await client(desk, 2)
+        ticker, theirs = ib.reqMktData(contract), other.reqMktData(contract)
+        await until(lambda: ticker.bid == theirs.bid == 70_000.0)
         desk.to(5.0)
         ib.placeOrder(contract, limit("BUY", 1, 70_100))
         desk.to(10.0)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(ib.reqCurrentTimeAsync(), 0.1)
         assert ib.isConnected() and ticker.bid == 70_040.0 and desk.exchange.orders == {}
+        other.disconnect()
+        from ib_insync import IB
+
+        third, errors = IB(), list[int]()
+        third.errorEvent += lambda req, code, text, contract: errors.append(code)
+        with pytest.raises((TimeoutError, ConnectionError)):
+            await third.connectAsync("127.0.0.1", desk.server.port, clientId=2, timeout=0.2)
+        assert errors == [326]  # the server still has the one that left
+        fourth = await client(desk, 4)  # a new connection is whole
+        fourth.disconnect()
         desk.to(15.0)
-        assert ib.isConnected()
-        with pytest.raises(ConnectionError):
-            await ib.reqCurrentTimeAsync()
         await until(lambda: not ib.isConnected())
+        again = await client(desk, 2)
+        again.disconnect()
+        assert desk.site.plan.hits[K.HALF_OPEN] == 2
 
     run(body, **fault(K.HALF_OPEN))
 
@@ -109,7 +118,7 @@ def test_a_slow_line_lets_bytes_out_at_its_pace_and_the_rest_when_it_ends() -> N
         await until(lambda: ticker.bid == 70_150.0)
         assert desk.site.plan.hits[K.BANDWIDTH] >= 1
 
-    run(body, **fault(K.BANDWIDTH, per_s=300.0))
+    run(body, **fault(K.BANDWIDTH, per_s=60.0))
 
 
 @pytest.mark.parametrize(("code", "resumes"), [(1102, True), (1101, False)])
@@ -147,6 +156,22 @@ def test_connectivity_is_1100_and_silence_then_its_code(code: int, resumes: bool
         assert await ib.reqOpenOrdersAsync() == []  # what was sent into the void is gone from the gateway too
 
     run(body, **fault(K.CONNECTIVITY, code=float(code)))
+
+
+def test_an_outage_of_the_venue_is_1100_and_1102_and_nobody_answers_from_behind_it() -> None:
+    async def body(desk: Desk, ib: Any) -> None:
+        seen = codes(ib)
+        contract = await qualified(ib)
+        ticker = ib.reqMktData(contract)
+        desk.to(5.0)
+        await until(lambda: (-1, 1100) in seen)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(ib.reqPositionsAsync(), 0.1)
+        desk.to(15.0)
+        await until(lambda: (-1, 1102) in seen and ticker.bid == 70_150.0)
+        assert await ib.reqPositionsAsync() == []
+
+    run(body, **fault(K.OUTAGE))
 
 
 def test_a_farm_that_blips_leaves_subscriptions_dead_until_renewed() -> None:
@@ -279,6 +304,22 @@ def test_a_fill_after_202_is_told_and_makes_the_order_filled() -> None:
         assert completed.orderStatus.status == "Filled"
 
     run(body, **fault(K.FILL_AFTER_CANCEL))
+
+
+def test_fills_after_202_that_come_together_all_come() -> None:
+    async def body(desk: Desk, ib: Any) -> None:
+        contract = await qualified(ib)
+        trades = [ib.placeOrder(contract, limit("BUY", 2, 69_000 - 5 * n)) for n in range(3)]
+        await until(lambda: all(t.orderStatus.status == "Submitted" for t in trades))
+        for trade in trades:
+            ib.cancelOrder(trade.order)
+        await until(lambda: all(t.orderStatus.status == "Cancelled" for t in trades))
+        desk.at = 5.0
+        desk.world.catch_up()
+        await until(lambda: all(t.orderStatus.status == "Filled" for t in trades))
+        assert desk.exchange.positions() == {MBT.id: 6}
+
+    run(body, quotes=QUOTES[:1], faults=(Fault(at_ns=START, venue="cme", kind=K.FILL_AFTER_CANCEL, count=3),))
 
 
 @pytest.mark.parametrize("after", [0.0, 1.0])

@@ -18,12 +18,14 @@ def ibapi(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_the_brokers_own_client_trades(ibapi: str) -> None:
-    told, desk = session(ibapi, SESSION)
+    told, desk = session(ibapi, SESSION, history_min=31)
     assert desk.exchange.positions() == {MBT.id: 3}
     assert not any(t.outcome is None for t in desk.exchange.orders.values())
     assert told["version"] == 157
     assert told["details"][1:] == ["MBTX6", "0.1", 5.0, "20261127"]
     assert (told["type"], told["bid"], told["ask"]) == ([1], 70_000.0, 70_010.0)
+    assert told["bars"] == [["20261103 08:28:00 US/Central", 60_295.0, -1], ["20261103 08:29:00 US/Central", 70_005.0, -1]]
+    assert told["bars_end"] == ["20261103 08:28:00 US/Central", "20261103 08:30:00 US/Central"]
     assert told["fill"][2:] == [3.0, 70_010.0, "P00001L00000001"]
     assert told["filled"][2:] == [3.0, 0.0, 70_010.0] and told["commission"] == 7.5
     assert told["resting"][1:] == told["open"][1:] == ["MBTX6", "P00001L00000002", 69_000.0, "Submitted"]
