@@ -12,8 +12,9 @@ from bot.model.ids import InstrumentId, VenueId
 from bot.model.instrument import to_decimal
 from bot.venues.budget import Priority
 from bot.venues.ib_contracts import Contracts, Found
+from bot.venues.ib_executions import whole
 from bot.venues.ib_line import Line, LineError
-from bot.venues.ib_orders import ALIVE, Orders, Picture, picture, whole
+from bot.venues.ib_orders import ALIVE, Orders, Picture, picture
 
 TAGS = (
     "NetLiquidation", "TotalCashValue", "InitMarginReq", "MaintMarginReq", "AvailableFunds", "ExcessLiquidity", "Cushion",

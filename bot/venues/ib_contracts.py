@@ -80,6 +80,7 @@ async def find(line: Line, instrument: Instrument) -> tuple[Found | None, str]:
     for symbol in SYMBOLS.get(code, (code,)):
         wanted = line.lib.Contract(
             secType="FUT", symbol=symbol, lastTradeDateOrContractMonth=last_day(instrument)[:6], exchange=EXCHANGE, currency=CURRENCY, tradingClass=code,
+            includeExpired=True,
         )  # fmt: skip
         number = line.next_number()
         try:
@@ -110,6 +111,10 @@ class Contracts:
     def by_number(self, con_id: int) -> Instrument | None:
         """Return the instrument of a contract number, None for a contract that is not the desk's."""
         return next((f.instrument for f in self.found.values() if f.con_id == con_id), None)
+
+    def unknown(self, now_ns: int) -> str:
+        """Return why some contract that has not expired is not known, "" when all are: without it a position would look like none."""
+        return next((why for i, why in self.why.items() if (self.instruments[i].expiry_ns or 0) > now_ns), "")
 
     async def resolve(self, line: Line) -> list[str]:
         """Ask for every contract anew and return what is wrong. Raises LineError and TimeoutError."""

@@ -25,7 +25,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     stale: a market data stream may be silent while its market is open. retry, retry_max: first and longest pause before the
     next connection, each drawn between half and the whole of it. queued: an order may wait for room in the message budget.
     fresh: before a look is repeated that failed or showed an order neither alive nor gone. relink: the gateway may be without
-    the broker before a new session is tried, in case word of the link's return was lost.
+    the broker before a new session is tried, in case word of the link's return was lost; as often a missing contract is asked for.
     """
 
     connect: float = 15.0

@@ -35,9 +35,9 @@ class History:
         Sizes are 1: a bar has none. A minute in which nothing was quoted is missing. Raises LineError, RequestFailed, TimeoutError.
         """
         out: dict[int, Quote] = {}
-        end_ns = to_ns // _S * _S
-        while end_ns > from_ns:
-            span_s = min(DAY_NS, end_ns - from_ns) // _S
+        end_ns, first_ns = to_ns // _S * _S, from_ns - MINUTE_NS
+        while end_ns > first_ns:
+            span_s = min(DAY_NS, end_ns - first_ns) // _S
             span_s = -(-span_s // 60) * 60
             for begins_s, close in await self._minutes(line, found, end_ns, f"{span_s} S" if span_s < 86_400 else "1 D"):
                 at = begins_s * _S + MINUTE_NS

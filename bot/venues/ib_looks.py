@@ -103,8 +103,12 @@ class Looks:
         if whole:
             held = await holdings(line, self._contracts)
             self._whole = False
+            unknown = self._contracts.unknown(self._clock())
             self._report(held.foreign, held.values["LookAheadExcessLiquidity"])
-            self.emit(snapshot(self._venue, self._clock(), seen, held, self.orders))
+            self.emit(
+                ev.QueryFailed(ts=self._clock(), venue=self._venue, reason=unknown) if unknown
+                else snapshot(self._venue, self._clock(), seen, held, self.orders)
+            )  # fmt: skip
         for future in waiting:
             self._waiting.remove(future)
             if not future.done():

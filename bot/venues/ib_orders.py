@@ -1,15 +1,12 @@
 """Orders at the broker: what was sent, what TWS says of it, and what may be concluded from that.
 
 An order is known by our id, which travels as its orderRef and comes back with everything; the broker's permanent id is kept
-beside it, order ids belong to one client id. A fill is emitted as soon as its execution is told, with the fee of the schedule,
-because the hedge waits for it; when the broker's commission report differs, the difference is booked as cash, once per
-execution. That an order ended without being filled is emitted only when its end was told AND a later look at open orders,
-completed orders and executions agrees (`settle`).
+beside it, order ids belong to one client id. That an order ended without being filled is emitted only when its end was told
+AND a later look at open orders, completed orders and executions agrees (`settle`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from enum import StrEnum
@@ -18,18 +15,16 @@ from typing import Any
 import msgspec
 
 from bot.model import event as ev
-from bot.model.ids import CLIENT_ID_MAX, ClientId, VenueId
+from bot.model.ids import ClientId, VenueId
 from bot.model.instrument import Instrument, to_decimal
-from bot.model.order import OrderSpec, Outcome, Side
+from bot.model.order import OrderSpec, Outcome
 from bot.model.ports import Emit
 from bot.venues.ib_contracts import Contracts
+from bot.venues.ib_executions import UNKNOWN, Executions, named, whole
 
 ZERO = Decimal(0)
 ALIVE = frozenset({"PendingSubmit", "ApiPending", "PreSubmitted", "Submitted", "PendingCancel"})
 ENDED = frozenset({"Cancelled", "ApiCancelled", "Inactive"})
-REVISED = re.compile(r"([0-9a-f]+\.[0-9a-f]+\.[0-9a-f]+)\.(\d\d)")
-"""An execution id of the broker: three parts that name the execution, then the number of its revision."""
-LIQUIDATION, BUST = "liquidation", "bust"
 
 
 class Sent(StrEnum):
@@ -77,7 +72,6 @@ class Orders:
     def __init__(self, venue: VenueId, client: int, contracts: Contracts, clock: Callable[[], int], log: Callable[..., None], look: Callable[[], None]) -> None:
         self.emit: Emit = lambda event: None
         self.tickets: dict[ClientId, Ticket] = {}
-        self._venue = venue
         self._client = client
         self._contracts = contracts
         self._clock = clock
@@ -85,7 +79,7 @@ class Orders:
         self._look = look
         self._by_order: dict[int, Ticket] = {}
         self._by_perm: dict[int, Ticket] = {}
-        self._fills: dict[str, tuple[int, ev.OrderFilled]] = {}  # by execution without its revision: revision, booking
+        self._executions = Executions(venue, contracts, clock, lambda event: self.emit(event))
 
     # On the way out.
 
@@ -143,43 +137,18 @@ class Orders:
 
     def execution(self, contract: Any, execution: Any) -> None:
         """Hear of an execution, for the first time or again."""
-        instrument = self._contracts.by_number(contract.conId)
-        if instrument is None:
-            text = f"execution {execution.execId} of {contract.localSymbol or contract.conId}, which is not traded here"
-            self._alert(ev.Severity.CRIT, "ib.foreign_execution", text)
+        fill = self._executions.first(contract, execution)
+        if fill is None:
             return
-        found = REVISED.fullmatch(execution.execId)
-        family, revision = (found[1], int(found[2])) if found else (execution.execId, 0)
-        before = self._fills.get(family)
-        if before is not None and before[0] >= revision:
-            return
-        ticket = self._named(execution.orderRef)
-        fill = self._fill(instrument, execution, ticket)
-        self._fills[family] = revision, fill
-        if before is not None:
-            self._correct(before[1], fill)
-            return
+        ticket = self._named(fill.client_id)
         if ticket is not None:
             self._permanent(ticket, execution.permId)
             ticket.filled += fill.qty
         self.emit(fill)
 
     def commission(self, report: Any) -> None:
-        """Hear what an execution cost: what differs from the fee it was booked with is booked now."""
-        found = REVISED.fullmatch(report.execId)
-        family, revision = (found[1], int(found[2])) if found else (report.execId, 0)
-        booked = self._fills.get(family)
-        if booked is None or booked[0] != revision:
-            return
-        if report.commission > 1e300:
-            return  # not known yet
-        fill, cost = booked[1], to_decimal(report.commission)
-        if report.currency != fill.fee_currency:
-            self._alert(ev.Severity.CRIT, "ib.fee_currency", f"{report.execId} cost {cost} {report.currency}, booked {fill.fee} {fill.fee_currency}")
-        elif cost != fill.fee:
-            self.emit(ev.CashBooked(
-                ts=self._clock(), venue=self._venue, kind="commission", amount=fill.fee - cost, currency=report.currency, ref=f"commission:{report.execId}",
-            ))  # fmt: skip
+        """Hear what an execution cost."""
+        self._executions.commission(report)
 
     def hint(self, order_id: int, code: int, told: str, refused: bool) -> Ticket | None:
         """Hear a code that names an order. refused: the gateway says that it did not take it. Returns the order it names."""
@@ -232,7 +201,7 @@ class Orders:
 
     def answer(self, client_id: ClientId, picture: Picture) -> None:
         """Say what a complete look shows of one order, after its executions."""
-        ticket = self.tickets.get(client_id)
+        ticket = self._named(client_id) if client_id in picture.completed else self.tickets.get(client_id)
         if ticket is not None and ticket.sent is Sent.WAITING:
             return  # it has not left yet: the broker knows nothing, which means nothing
         status, perm_id = self.shown_open(client_id, picture)
@@ -276,9 +245,7 @@ class Orders:
 
     def _named(self, ref: str) -> Ticket | None:
         """Return the ticket of a reference that may be one of our ids, a new one for an order of an earlier run."""
-        if not (ref and ref.isascii() and ref.isalnum() and len(ref) <= CLIENT_ID_MAX):
-            return None
-        return self.tickets.setdefault(ref, Ticket(client_id=ref, sent=Sent.FOUND))
+        return self.tickets.setdefault(ref, Ticket(client_id=ref, sent=Sent.FOUND)) if named(ref) else None
 
     def _permanent(self, ticket: Ticket, perm_id: int) -> None:
         if perm_id:
@@ -294,33 +261,6 @@ class Orders:
         ticket.ended, ticket.doubt = True, False
         self.emit(ev.OrderEnded(ts=self._clock(), client_id=ticket.client_id, outcome=outcome, cum_qty=cum, reason=reason))
 
-    def _fill(self, instrument: Instrument, execution: Any, ticket: Ticket | None) -> ev.OrderFilled:
-        qty = whole(execution.shares)
-        return ev.OrderFilled(
-            ts=self._clock(), venue=self._venue, client_id="" if ticket is None else ticket.client_id, instrument=instrument.id,
-            exec_id=execution.execId, side=Side.BUY if execution.side == "BOT" else Side.SELL, qty=qty, price=to_decimal(execution.price),
-            fee=instrument.fees.per_contract * qty, fee_currency=instrument.settle, maker=execution.lastLiquidity == 1,
-            reason=LIQUIDATION if execution.liquidation else "",
-        )  # fmt: skip
-
-    def _correct(self, before: ev.OrderFilled, after: ev.OrderFilled) -> None:
-        """Book a corrected execution: the old one back, the new one instead, neither counted to the order, which knows its total."""
-        side = Side.SELL if before.side is Side.BUY else Side.BUY
-        back = msgspec.structs.replace(before, ts=after.ts, client_id="", exec_id=f"{before.exec_id}-{BUST}", side=side, fee=-before.fee, reason=BUST)
-        self._alert(ev.Severity.WARN, "ib.execution_corrected", f"{before.exec_id}: {before.qty} at {before.price} is now {after.qty} at {after.price}")
-        self.emit(back)
-        if after.qty:
-            self.emit(msgspec.structs.replace(after, client_id="", reason=BUST))
-
-    def _alert(self, severity: ev.Severity, code: str, text: str) -> None:
-        self.emit(ev.Alert(ts=self._clock(), severity=severity, code=code, text=text))
-
-
-def whole(told: float) -> Decimal:
-    """Return a number of contracts without the ".0" of its float."""
-    exact = to_decimal(told)
-    return Decimal(int(exact)) if exact == exact.to_integral_value() else exact
-
 
 def picture(open_rows: Iterable[Any], completed_rows: Iterable[Any]) -> Picture:
     """Return what the answers about orders say, by our id, or by the broker's number for an order that carries none."""
@@ -330,7 +270,7 @@ def picture(open_rows: Iterable[Any], completed_rows: Iterable[Any]) -> Picture:
             seen.open[order.orderRef or f"ib{order.permId}"] = state.status, order.permId
     for _, order, state in completed_rows:
         if order.orderRef:
-            told = to_decimal(order.filledQuantity) if order.filledQuantity < 1e300 else ZERO
+            told = to_decimal(order.filledQuantity) if order.filledQuantity < UNKNOWN else ZERO
             seen.completed[order.orderRef] = state.status, whole(float(told)), state.completedStatus
     return seen
 

@@ -1,7 +1,8 @@
 """Live prices: one subscription per contract, passed on as quotes only while TWS says that they are live.
 
 TWS sends what changed and no time of its own, so a quote's venue time is its arrival. A stream that is silent while its
-market is open is asked for anew: the new subscription begins with the whole top of book, which is proof of it.
+market is open is asked for anew. What a renewed subscription begins with may be what was last known: until it differs from
+that, it is no news and not passed on, or old prices would look fresh.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ _S = 1_000_000_000
 
 
 class Stream(msgspec.Struct, kw_only=True):
-    """One subscription. blocked: why its prices are not passed on, "" while they are live. heard_ns: when it last said
-    something. told: whether somebody was told that it is blocked.
+    """One subscription. blocked: why its prices are not passed on, "" while they are live. told: whether somebody was told so.
+
+    sides: heard so far, 1 bid and 2 ask. shown: what was passed on last. before: what its predecessor had shown last, until it
+    shows something else. heard_ns: when it last said something while not blocked.
     """
 
     instrument: Instrument
@@ -40,9 +43,12 @@ class Stream(msgspec.Struct, kw_only=True):
     ask_size: float = 0.0
     kind: int = 0
     blocked: str = "nothing heard yet"
+    sides: int = 0
     changed: bool = False
+    before: tuple[float, float, float, float] | None = None
     heard_ns: int = 0
     told: bool = False
+    shown: tuple[float, float, float, float] | None = None
 
 
 class Quotes:
@@ -73,7 +79,8 @@ class Quotes:
             line.tell(Priority.QUERY, lambda: line.client.cancelMktData(before.req_id))
         req_id = line.next_number()
         stream = Stream(instrument=found.instrument, contract=found.contract, req_id=req_id, heard_ns=self._clock())
-        stream.told = before is not None and before.told
+        if before is not None:
+            stream.told, stream.before = before.told, before.before or before.shown
         self.streams[found.instrument.id] = self._by_req[req_id] = stream
         line.tell(Priority.QUERY, lambda: line.client.reqMktData(req_id, found.contract, "", False, False, []))
 
@@ -97,9 +104,11 @@ class Quotes:
         if kind in (BID, BID_SIZE):
             stream.bid = stream.bid if price is None else max(price, 0.0)
             stream.bid_size = size if stream.bid else 0.0
+            stream.sides |= 1
         elif kind in (ASK, ASK_SIZE):
             stream.ask = stream.ask if price is None else max(price, 0.0)
             stream.ask_size = size if stream.ask else 0.0
+            stream.sides |= 2
         else:
             return
         stream.changed = True
@@ -111,8 +120,11 @@ class Quotes:
             if not stream.changed:
                 continue
             stream.changed = False
-            if not stream.blocked and (stream.bid or stream.ask):
-                self.emit(ev.Quote(now, stream.instrument.id, stream.bid, stream.ask, stream.bid_size, stream.ask_size, now))
+            book = stream.bid, stream.ask, stream.bid_size, stream.ask_size
+            if stream.blocked or stream.sides != 3 or book == stream.before:
+                continue
+            stream.before, stream.shown = None, book
+            self.emit(ev.Quote(now, stream.instrument.id, *book, now))
 
     def data_type(self, req_id: int, kind: int) -> None:
         """Hear of what kind the prices of a subscription are from now on."""
@@ -142,7 +154,7 @@ class Quotes:
         stream.blocked = why
         if why:
             stream.bid = stream.ask = stream.bid_size = stream.ask_size = 0.0
-            stream.changed = False
+            stream.sides, stream.changed = 0, False
         if bool(why) is not stream.told:
             stream.told = bool(why)
             severity, what = (ev.Severity.CRIT, f"no live prices: {why}") if why else (ev.Severity.INFO, "prices are live")

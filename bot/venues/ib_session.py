@@ -34,7 +34,7 @@ class Session:
 
     linked: whether the gateway reaches the broker, by its last word. ready: set while up. offset_s: the broker's clock less ours,
     by its last answer. pinned: instruments whose contract terms the
-    configuration confirms. why: reason of the last end of a session.
+    configuration confirms. why: reason for being down, "" while up.
     """
 
     def __init__(
@@ -59,7 +59,8 @@ class Session:
         self._log = log
         self.why = ""
         self._told = ""
-        self._unlinked = 0.0
+        self._unlinked = self._resolved = 0.0
+        self._odd: set[str] = set()
         self._helpers: set[asyncio.Task[None]] = set()
 
     def listen(self, emit: Emit) -> None:
@@ -102,10 +103,8 @@ class Session:
         self._log("ib.connected", server=line.client.serverVersion(), connection=line.number)
         self.orders.new_line()
         self.quotes.forget()
-        for why in await self.contracts.resolve(line):
-            self._alert(CRIT, "ib.contract", why)
         line.tell(Priority.QUERY, lambda: line.client.reqMarketDataType(LIVE))
-        self._subscribe(line)
+        await self._resolve(line)
         self._spawn(self._relink(line, bare=False, told="connected"))
         tasks = [asyncio.ensure_future(self._watch(line)), asyncio.ensure_future(self.looks.run(line))]
         try:
@@ -129,9 +128,22 @@ class Session:
             if not self.linked and asyncio.get_running_loop().time() - self._unlinked > self.pace.relink:
                 raise LineError("the gateway has been without the broker for long")
             await self._hour(line)
+            if self.contracts.why and time.monotonic() - self._resolved > self.pace.relink:
+                await self._resolve(line)
             for instrument in self.quotes.silent(int(self.pace.stale * _S)):
                 self._log("ib.stale_stream", instrument=instrument)
                 self.quotes.subscribe(line, self.contracts.found[instrument])
+
+    async def _resolve(self, line: Line) -> None:
+        """Find the contracts, tell of what is wrong for the first time, and subscribe to what is not yet subscribed to."""
+        self._resolved = time.monotonic()
+        for why in await self.contracts.resolve(line):
+            if why not in self._odd:
+                self._alert(CRIT, "ib.contract", why)
+        self._odd = set(self.contracts.why.values())
+        for name, found in self.contracts.found.items():
+            if name not in self.quotes.streams:
+                self.quotes.subscribe(line, found)
 
     async def _hour(self, line: Line) -> None:
         """Ask for the time of day: proof of life, and how far the clocks are apart."""
@@ -146,7 +158,6 @@ class Session:
 
     def _lost(self, why: str) -> None:
         """Report that the session is over; the same reason is alerted to once until a session has come up."""
-        self.why = why
         self.quotes.forget()
         self.looks.fail(why)
         window = window_at(self._clock())
@@ -231,8 +242,9 @@ class Session:
         task.add_done_callback(self._helpers.discard)
 
     def _status(self, up: bool, reason: str) -> None:
-        if up is not self.up:
-            self.up = up
+        """Report the venue up or down; while it is down, every new reason."""
+        if up is not self.up or (not up and reason != self.why):
+            self.up, self.why = up, "" if up else reason
             self.ready.set() if up else self.ready.clear()
             self._told = "" if up else self._told
             self.emit(ev.VenueStatus(ts=self._clock(), venue=self._venue, up=up, reason=reason))

@@ -80,10 +80,12 @@ async def flow(desk: Desk) -> None:
 
 
 @asynccontextmanager
-async def adapter(desk: Desk, pace: Pace = PACE, client_id: int = 7, pins: dict[str, str] | None = None, port: int = 0) -> AsyncIterator[Rig]:
-    """Run the adapter against a server for the length of a block."""
+async def adapter(
+    desk: Desk, pace: Pace = PACE, client_id: int = 7, pins: dict[str, str] | None = None, port: int = 0, ahead_ns: int = 0,
+) -> AsyncIterator[Rig]:  # fmt: skip
+    """Run the adapter against a server for the length of a block. ahead_ns: what its clock is ahead of the market's."""
     endpoint = IbEndpoint(host="127.0.0.1", port=port or desk.server.port, client_id=client_id, pins=pins or {})
-    rig = Rig(desk, IbVenue("cme", {MBT.id: MBT}, endpoint, clock=desk.world.clock, pace=pace))
+    rig = Rig(desk, IbVenue("cme", {MBT.id: MBT}, endpoint, clock=lambda: desk.world.clock() + ahead_ns, pace=pace))
     rig.venue.start(rig.heard.append)
     try:
         yield rig

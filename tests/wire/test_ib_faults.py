@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from decimal import Decimal
+from itertools import groupby
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
-from ib_rig import MBT, QUOTES, START, Rig, S, adapter, play, until
+from ib_rig import MBT, PACE, QUOTES, START, Rig, S, adapter, play, until
 
 from bot.model import event as ev
 from bot.model.order import Outcome, Side
@@ -30,8 +34,8 @@ async def after(rig: Rig, seconds: float) -> None:
 
 
 def told(rig: Rig) -> list[bool]:
-    """Return what was said of the venue, in order."""
-    return [s.up for s in rig.of(ev.VenueStatus)]
+    """Return what was said of the venue, in order, repetitions left out."""
+    return [up for up, _ in groupby(s.up for s in rig.of(ev.VenueStatus))]
 
 
 @pytest.mark.parametrize("kind", [K.DROP, K.MUTE, K.HALF_OPEN, K.BAD_LENGTH, K.RESTART, K.OUTAGE])
@@ -69,7 +73,8 @@ def test_the_broker_out_of_reach_is_down_and_then_everything_is_asked(code: int)
         await until(lambda: len(rig.of(ev.Quote)) > seen + 2)
         assert [(e.client_id, e.outcome, e.cum_qty) for e in rig.of(ev.OrderEnded)] == [(FIRST, Outcome.FILLED, 1)]
 
-    play(body, **fault(K.CONNECTIVITY, code=float(code)))
+    patient = msgspec.structs.replace(PACE, stale=1_000.0)  # so that only the code can have renewed the prices
+    play(body, pace=patient, **fault(K.CONNECTIVITY, code=float(code)))
 
 
 @pytest.mark.parametrize("kind", [K.DATA_TYPE, K.COMPETING_SESSION, K.FARM_BLIP])
@@ -229,5 +234,53 @@ def test_a_gateway_that_is_not_there_is_tried_again() -> None:
             await until(lambda: second.alerts("ib.session"))
             await asyncio.sleep(0.3)
             assert len(second.alerts("ib.session")) == 1 and not second.up
+
+    play(body)
+
+
+def test_a_silent_stream_is_renewed_and_what_it_repeats_is_not_fresh() -> None:
+    async def body(rig: Rig) -> None:
+        await rig.quoted()
+        await after(rig, 6.0)
+        seen = len(rig.of(ev.Quote))
+        renewed = rig.venue.session.quotes.streams[MBT.id].req_id
+        await until(lambda: rig.venue.session.quotes.streams[MBT.id].req_id > renewed)
+        await after(rig, 18.0)
+        assert len(rig.of(ev.Quote)) == seen
+        await until(lambda: len(rig.of(ev.Quote)) > seen)
+        assert rig.of(ev.Quote)[seen].bid >= 70_200.0 and told(rig) == [True]
+
+    play(body, **fault(K.SILENT, for_s=16.0))
+
+
+def ahead(when: str) -> int:
+    """Return how far a clock in New York that shows `when` is ahead of the market's start, ns."""
+    return int(datetime.fromisoformat(when).replace(tzinfo=ZoneInfo("America/New_York")).timestamp()) * S - START
+
+
+def test_nothing_is_opened_while_the_broker_is_away_and_anything_is_closed() -> None:
+    async def body(rig: Rig) -> None:
+        async with adapter(rig.desk, client_id=8, ahead_ns=ahead("2026-11-06 23:30:00")) as late:
+            await until(lambda: late.up)
+            late.submit(FIRST, Side.BUY, 1, 69_000)
+            assert [b.reason for b in late.of(ev.SendBlocked)] == ["broker's weekend maintenance"]
+            late.submit("P00001U00000002", Side.BUY, 1, 69_000, opening=False)
+            await until(lambda: late.of(ev.OrderAccepted))
+            assert late.alerts("ib.clock")
+
+    play(body)
+
+
+def test_an_interruption_is_told_with_the_window_it_falls_into() -> None:
+    async def body(rig: Rig) -> None:
+        await rig.quoted()
+        for when, severity, part in (
+            ("2026-11-08 02:30:00", ev.Severity.CRIT, "(login expired, somebody has to log in)"), ("2026-11-04 00:30:00", ev.Severity.INFO, "(daily reset)"),
+        ):  # fmt: skip
+            async with adapter(rig.desk, port=1, ahead_ns=ahead(when)) as away:
+                await until(lambda rig=away: rig.alerts("ib.session"))
+                alert = away.alerts("ib.session")[0]
+                assert alert.severity is severity and alert.text.endswith(part)
+                assert not away.up and away.of(ev.VenueStatus)[0].reason.endswith(part)
 
     play(body)

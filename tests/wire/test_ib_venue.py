@@ -142,6 +142,9 @@ def test_other_terms_than_pinned_are_not_traded() -> None:
         assert "its terms have changed" in rig.alerts("ib.contract")[0].text
         rig.submit(FIRST, Side.BUY, 1, 70_010)
         assert [b.client_id for b in rig.of(ev.SendBlocked)] == [FIRST] and not rig.desk.exchange.orders
+        rig.query_venue()
+        await until(lambda: rig.of(ev.QueryFailed))
+        assert "its terms have changed" in rig.of(ev.QueryFailed)[0].reason and not rig.of(ev.VenueSnapshot)
 
     play(body, pins={MBT.id: "1:0123456789abcdef"})
 
