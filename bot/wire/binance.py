@@ -16,7 +16,6 @@ from bot.wire.binance_account import AccountDesk
 from bot.wire.binance_blotter import Blotter
 from bot.wire.binance_faults import Faults
 from bot.wire.binance_ledger import Ledger
-from bot.wire.binance_line import Line
 from bot.wire.binance_market import MarketDesk
 from bot.wire.binance_orders import ANSWER_S, OrderDesk
 from bot.wire.binance_rest import Rest
@@ -24,11 +23,10 @@ from bot.wire.binance_socket import OrderSocket
 from bot.wire.binance_streams import Hub
 from bot.wire.binance_terms import Symbols
 from bot.wire.binance_tickers import TickerDesk
+from bot.wire.lines import Lines
 from bot.wire.world import World
 
 K = FaultKind
-TICK_S = 0.02
-"""How often the server looks at what its own clock decides: listen keys, countdowns, faults that begin and end."""
 CASH_REASONS = {"insurance": "INSURANCE_CLEAR", "deposit": "DEPOSIT", "withdrawal": "WITHDRAW"}
 CALL_SHARE = 1.25
 """Equity below this multiple of maintenance is a margin call (an assumption: the exchange warns before it liquidates)."""
@@ -47,61 +45,50 @@ class Server:
         self.hub = Hub(world.clock, now_ms, lambda: self.faults.struck(K.WS_SILENT), lambda: self.faults.struck(K.WS_ABORT))
         self.blotter = Blotter(self.exchange, self.symbols, self.ledger, self.hub.push, now_ms)
         self.orders = OrderDesk(self.blotter, lambda command: world.send(venue, command), world.clock, answer_s)
-        self.market = MarketDesk(world, self.symbols, self.hub.publish, now_ms, lambda: self.faults.struck(K.DEPTH_GAP))
+        self.market = MarketDesk(world, self.symbols, self.hub.publish, now_ms, lambda s: self.hub.wanted(s, "depth") and self.faults.struck(K.DEPTH_GAP))
         self.tickers = TickerDesk(world, self.symbols, self.market.shown, now_ms)
         self.account = AccountDesk(self.ledger, now_ms, lambda: self.faults.struck(K.WITHDRAW_ENABLED))
         self.rest = Rest(self.symbols, self.market, self.tickers, self.orders, self.account, self.hub, self.faults, keys, world.clock)
         self.socket = OrderSocket(self.orders, self.market, self.tickers, self.account, self.hub, self.faults, keys)
+        self.lines = Lines(self._protocol, site.plan, world.clock)
+        self._http: web.Server | None = None  # needs a running loop
         self.up = True
-        self.lines: set[Line] = set()
-        self.host, self.port = "", 0
-        self._listening: asyncio.Server | None = None
-        self._runner: web.ServerRunner | None = None
-        self._ticking: asyncio.Task[None] | None = None
         self._called: set[str] = set()
         world.listen(venue, self._hear)
+        world.attend(self._look)
 
     async def open(self, host: str, port: int) -> None:
         """Listen on host and port; port 0 lets the system choose."""
-        http = web.Server(self._route, access_log=None)
-        self._runner = web.ServerRunner(http)
-        await self._runner.setup()
-        loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(lambda: Line(self, http()), host, port)
-        self.host, self.port = host, self._listening.sockets[0].getsockname()[1]
-        self._ticking = asyncio.ensure_future(self._tick())
+        self._http = web.Server(self._route, access_log=None)
+        await self.lines.open(host, port)
+
+    @property
+    def port(self) -> int:
+        """Return where it listens."""
+        return self.lines.port
 
     async def close(self) -> None:
         """Stop listening and cut every connection."""
         self.faults.closing.set()
-        if self._ticking is not None:
-            self._ticking.cancel()
-        if self._listening is not None:
-            self._listening.close()
-        for line in list(self.lines):
-            line.cut()
-        if self._runner is not None:
-            await self._runner.cleanup()
-        if self._listening is not None:
-            await self._listening.wait_closed()
-            self._listening = None
-
-    # What lines ask of their server.
-
-    @property
-    def refuses(self) -> bool:
-        """Return whether nobody gets a connection: the line is down."""
-        return not self.up or self.faults.plan.on(K.DROP, self.world.clock()) is not None
-
-    async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Send a request where it belongs."""
-        assert isinstance(request, web.BaseRequest)
-        path = request.path
-        if request.headers.get("Upgrade", "").lower() == "websocket":
-            return await (self.socket.serve(request) if path.startswith("/ws-fapi/") else self.hub.serve(request))
-        return await self.rest.handle(request)
+        await self.lines.close()
+        if self._http is not None:
+            await self._http.shutdown(0.0)
 
     # Inside.
+
+    def _protocol(self) -> asyncio.Protocol:
+        """Return what serves a new connection."""
+        assert self._http is not None
+        return self._http()
+
+    async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Send a request where it belongs; nobody answers while the venue is cut off."""
+        if not self.up:
+            self.faults.reset(request.transport)
+            return web.Response(status=504)
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await (self.socket.serve(request) if request.path.startswith("/ws-fapi/") else self.hub.serve(request))
+        return await self.rest.handle(request)
 
     def _hear(self, event: Any) -> None:
         """Pass on what the venue says and shows."""
@@ -115,7 +102,7 @@ class Server:
         elif kind is ev.VenueStatus:
             self.up = event.up
             if not event.up:
-                self._cut()
+                self.lines.cut()
         elif kind is ev.FundingPaid:
             self.hub.push(self.ledger.booked(event, "FUNDING_FEE", self.faults.now_ms()))
         elif kind is ev.CashBooked:
@@ -145,24 +132,13 @@ class Server:
                 self.hub.push(self.ledger.margin_call(currency, self.faults.now_ms()))
             (self._called.add if short else self._called.discard)(currency)
 
-    def _cut(self) -> None:
-        for line in list(self.lines):
-            line.cut()
-
-    async def _tick(self) -> None:
+    def _look(self, now_ns: int) -> None:
         """Do what the clock decides."""
-        while True:
-            now = self.world.clock()
-            self.orders.tick(now)
-            self.hub.expire(all_of_them=False)
-            if self.hub.listened and self.faults.struck(K.LISTEN_KEY_EXPIRED):
-                self.hub.expire(all_of_them=True)
-            if self.lines and self.faults.plan.on(K.DROP, now) is not None:
-                self.faults.plan.hit(K.DROP)
-                self._cut()
-            for line in list(self.lines):
-                line.mind(now)
-            await asyncio.sleep(TICK_S)
+        self.orders.tick(now_ns)
+        self.hub.expire(all_of_them=False)
+        if self.hub.listened and self.faults.struck(K.LISTEN_KEY_EXPIRED):
+            self.hub.expire(all_of_them=True)
+        self.lines.look(now_ns)
 
 
 async def serve(world: World, venue: VenueId, host: str = "127.0.0.1", port: int = 0, keys: Mapping[str, str] | None = None) -> Server:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
+from bot.sim.budget import Window
 from bot.sim.faults import FaultKind, FaultPlan
 from bot.sim.wire import Delays
 from bot.wire.binance_errors import Refused
@@ -51,6 +52,7 @@ class Faults:
         self.closing = asyncio.Event()
         self._delays = delays
         self._banned = 0
+        self._questions: Window | None = None
 
     def now_ms(self) -> int:
         """Return the server's clock, which may be ahead."""
@@ -98,6 +100,7 @@ class Faults:
         pause = (self._delays.request_ns + self._delays.reply_ns) / 1e9 + (slow.arg("delay_s") if slow is not None else 0.0)
         if pause > 0.0:
             await asyncio.sleep(pause)
+        self._throttle()
         if self.struck(K.SNAPSHOT_FAIL):
             raise Refused(-1001)
         if self.struck(K.HTML_5XX):
@@ -105,6 +108,22 @@ class Faults:
         found = await act
         self._senseless(found)
         return found
+
+    def _throttle(self) -> None:
+        """Raise Refused for a question beyond what a throttled venue takes; orders and cancels are counted by the venue itself."""
+        now = self.clock()
+        fault = self.plan.on(K.THROTTLED, now)
+        if fault is None:
+            self._questions = None
+            return
+        per_s = fault.arg("per_s")
+        if self._questions is None:
+            most = max(1, int(per_s))
+            self._questions = Window(most, int(most / per_s * _S))
+        if self._questions.full(now):
+            self.plan.hit(K.THROTTLED)
+            raise Refused(-1003, int(per_s * 60), retry_s=int(1 / per_s) + 1)
+        self._questions.take(now)
 
     async def _ordered(self, act: Coroutine[Any, Any, Any]) -> Any:
         """Answer an order or a cancel."""
@@ -140,5 +159,10 @@ class Faults:
                 await asyncio.wait_for(self.closing.wait(), PATIENCE_S)
             except TimeoutError:
                 pass
-        if isinstance(transport, asyncio.Transport):
-            transport.abort()
+        self.reset(transport)
+
+    @staticmethod
+    def reset(transport: asyncio.BaseTransport | None) -> None:
+        """Reset a connection."""
+        if transport is not None:
+            cast(asyncio.Transport, transport).abort()

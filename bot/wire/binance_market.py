@@ -24,6 +24,9 @@ LIMITS = (5, 10, 20, 50, 100, 500, 1_000)
 SANE = 1e12
 """Prices beyond this are nobody's."""
 FIRST_UPDATE = 5_000_000_000_000
+OTHERS = 240
+"""Update numbers that other symbols use between two changes of one: only `pu` ties a message to the one before it, not `U`
+(recorded BTCUSDT depth, 2024-08-08)."""
 Publish = Callable[[str, str, dict[str, Any]], None]
 """Sends (symbol, channel, message) to whoever subscribed to it."""
 
@@ -38,19 +41,31 @@ class Shown(msgspec.Struct):
     mark: ev.MarkPrice | None = None
     funding: ev.FundingRate | None = None
     funded: list[tuple[int, float, float]] = []
-    """(stamp, rate, mark) of stamps that have passed."""
+    """(stamp, rate, mark) of stamps that a later rate has followed."""
+
+    def passed(self, now_ns: int) -> list[tuple[int, float, float]]:
+        """Return (stamp, rate, mark) of all stamps up to now: a payment can be looked up as soon as it is made."""
+        last, mark = self.funding, self.mark.mark if self.mark is not None else 0.0
+        if last is None or last.stamp_ns > now_ns or (self.funded and self.funded[-1][0] >= last.stamp_ns):
+            return self.funded
+        return [*self.funded, (last.stamp_ns, last.rate, mark)]
 
 
 class MarketDesk:
-    """Keeps what is shown and publishes it. gap: whether the next change of a book is left out of the stream."""
+    """Keeps what is shown and publishes it. gap: whether the next change of a symbol's book is left out of its stream."""
 
-    def __init__(self, world: World, symbols: Symbols, publish: Publish, now_ms: Callable[[], int], gap: Callable[[], bool]) -> None:
+    def __init__(self, world: World, symbols: Symbols, publish: Publish, now_ms: Callable[[], int], gap: Callable[[str], bool]) -> None:
         self.world = world
         self.symbols = symbols
         self.shown = {s: Shown() for s in symbols.by_name}
         self._publish = publish
         self._now_ms = now_ms
         self._gap = gap
+        for symbol, x in symbols.by_name.items():  # a market that was there before this server
+            at = self.shown[symbol]
+            at.quote, at.funding = x.quote, x.funding
+            if x.quote is not None:
+                at.bids, at.asks = self._ladders(x, x.quote)
 
     # What the venue shows.
 
@@ -98,9 +113,10 @@ class MarketDesk:
         at.bids, at.asks = bids, asks
         if not changed[0] and not changed[1]:
             return
-        before, at.update = at.update, at.update + len(changed[0]) + len(changed[1])
-        message = {"e": "depthUpdate", "E": self._now_ms(), "T": event_ms, "s": i.id, "U": before + 1, "u": at.update, "pu": before}
-        if not self._gap():
+        before, first = at.update, at.update + OTHERS
+        at.update = first + len(changed[0]) + len(changed[1]) - 1
+        message = {"e": "depthUpdate", "E": self._now_ms(), "T": event_ms, "s": i.id, "U": first, "u": at.update, "pu": before}
+        if not self._gap(i.id):
             self._publish(i.id, "depth", {**message, "b": changed[0], "a": changed[1]})
         for n in (5, 10, 20):
             self._publish(i.id, f"depth{n}", {**message, "b": _rows(bids, n, -1), "a": _rows(asks, n, 1)})

@@ -64,20 +64,20 @@ class Rest:
 
     async def _answer(self, request: web.BaseRequest, body: str) -> tuple[int, Any, int]:
         try:
-            path = request.path.rstrip("/")
+            path, query = request.path.rstrip("/"), request.raw_path.partition("?")[2]
             self.faults.ban()
             found = self._routes.get((request.method, path))
             if found is None:
                 raise Refused(-5000, path[:80], request.method)
             guard, weight, ask = found
             self._count(path, request.method, weight)
-            p = parsed(request.query_string, body)
+            p = parsed(query, body)
             key = request.headers.get("X-MBX-APIKEY", "")
             if guard != PUBLIC:
                 self.faults.revoked()
                 check_key(key, self.keys)
             if guard == SIGNED:
-                check_rest(p, request.query_string, body, key, self.keys, self.faults.now_ms())
+                check_rest(p, query, body, key, self.keys, self.faults.now_ms())
             p["apiKey"] = key
             act = call(ask, p)
             return 200, await self.faults.spoil(request.method, path, guard == SIGNED, act), 0

@@ -70,11 +70,12 @@ class OrderSocket:
             answer = {"id": _plain(number), "status": 200, "result": await self._answer(asked["method"], p)}
         except Refused as refused:
             answer = {"id": _plain(number), "status": refused.status, "error": refused.body()}
-        except Spoilt:
-            answer = {"id": _plain(number), "status": 200, "result": {}}
+        except Spoilt as spoilt:  # a gateway that fails has a status here, and no page; a senseless answer is an empty one
+            failed = {"status": spoilt.status, "error": Refused(-1001).body()}
+            answer = {"id": _plain(number), **({"status": 200, "result": {}} if spoilt.status == 200 else failed)}
         except Lost as lost:
-            if lost.reset and request.transport is not None:
-                request.transport.abort()
+            if lost.reset:
+                self.faults.reset(request.transport)
             return
         except (ValueError, AttributeError, RecursionError):
             answer = {"id": _plain(number), "status": 400, "error": {"code": -1100, "msg": "Illegal characters found in a parameter."}}

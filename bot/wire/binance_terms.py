@@ -96,7 +96,7 @@ class Symbols:
             "status": "TRADING", "maintMarginPercent": f"{maintenance:.4f}", "requiredMarginPercent": f"{initial:.4f}",
             "baseAsset": i.base, "quoteAsset": i.index_quote, "marginAsset": i.settle, "pricePrecision": digits(i.tick),
             "quantityPrecision": digits(i.lot), "baseAssetPrecision": 8, "quotePrecision": 8, "underlyingType": "COIN", "underlyingSubType": ["PoW"],
-            "triggerProtect": "0.0500", "liquidationFee": f"{self.exchange.rules.liquidation_rate:.6f}", "marketTakeBound": f"{band:.2f}",
+            "settlePlan": 0, "triggerProtect": "0.0500", "liquidationFee": f"{self.exchange.rules.liquidation_rate:.6f}", "marketTakeBound": f"{band:.2f}",
             "maxMoveOrderLimit": 10_000, "filters": self._filters(i, band), "orderTypes": list(ORDER_TYPES), "timeInForce": list(TIMES),
             "permissionSets": ["COPY"],
         }  # fmt: skip

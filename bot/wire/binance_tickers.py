@@ -56,12 +56,11 @@ class TickerDesk:
     def funding_rates(self, p: Params) -> list[dict[str, Any]]:
         """Return the rates of stamps that have passed since the server began."""
         start, end, limit = p.whole("startTime", 0), p.whole("endTime", 1 << 60), min(p.whole("limit", 100), 1_000)
-        rows = [
-            {"symbol": x.instrument.id, "fundingTime": stamp // MS, "fundingRate": f"{rate:.8f}", "markPrice": money_text(mark)}
-            for x in self.symbols.chosen(p.get("symbol", "")) for stamp, rate, mark in self.shown[x.instrument.id].funded
-        ]  # fmt: skip
-        found = sorted((row for row in rows if start <= int(str(row["fundingTime"])) <= end), key=lambda row: int(str(row["fundingTime"])))
-        return found[:limit] if start else found[-limit:]
+        chosen = [x.instrument.id for x in self.symbols.chosen(p.get("symbol", ""))]
+        now = self._world.clock()
+        passed = sorted((stamp // MS, s, rate, mark) for s in chosen for stamp, rate, mark in self.shown[s].passed(now) if start <= stamp // MS <= end)
+        rows = [{"symbol": s, "fundingTime": at, "fundingRate": f"{rate:.8f}", "markPrice": money_text(mark)} for at, s, rate, mark in passed]
+        return rows[:limit] if start else rows[-limit:]
 
     def funding_info(self, p: Params) -> list[dict[str, Any]]:
         """Return interval and cap of every symbol."""
@@ -98,8 +97,9 @@ class TickerDesk:
 
     def mini(self, x: Listing) -> dict[str, Any]:
         """Return the short ticker of a stream."""
-        i, last = x.instrument, price_text(x.instrument, self._last(x))
-        return {"e": "24hrMiniTicker", "E": self._now_ms(), "s": i.id, "c": last, "o": last, "h": last, "l": last, "v": "0", "q": "0"}
+        day = self._day(x)
+        return {"e": "24hrMiniTicker", "E": self._now_ms(), "s": day["symbol"], "c": day["lastPrice"], "o": day["openPrice"], "h": day["highPrice"],
+                "l": day["lowPrice"], "v": day["volume"], "q": day["quoteVolume"]}  # fmt: skip
 
     # Inside.
 
@@ -117,13 +117,14 @@ class TickerDesk:
         return bars[0].open, max(b.high for b in bars), min(b.low for b in bars), sum(b.volume for b in bars)
 
     def _day(self, x: Listing) -> dict[str, Any]:
+        """Return the change of 24 hours; there are no trades but the account's own, so none are counted."""
         i, now, last = x.instrument, self._now_ms(), self._last(x)
         first, high, low, volume = self._extremes(x)
         return {
             "symbol": i.id, "priceChange": price_text(i, last - first), "priceChangePercent": f"{(last / first - 1.0) * 100.0 if first else 0.0:.3f}",
-            "weightedAvgPrice": price_text(i, last), "lastPrice": price_text(i, last), "lastQty": qty_text(i, i.lot), "openPrice": price_text(i, first),
+            "weightedAvgPrice": price_text(i, last), "lastPrice": price_text(i, last), "lastQty": "0", "openPrice": price_text(i, first),
             "highPrice": price_text(i, high), "lowPrice": price_text(i, low), "volume": qty_text(i, volume), "quoteVolume": f"{volume * last:.2f}",
-            "openTime": now - DAY_NS // MS, "closeTime": now, "firstId": 1, "lastId": 1, "count": 1,
+            "openTime": now - DAY_NS // MS, "closeTime": now, "firstId": -1, "lastId": -1, "count": 0,
         }  # fmt: skip
 
 
@@ -137,5 +138,5 @@ def _fields(i: Instrument, bar: Bar, step: int) -> tuple[Any, ...]:
 
 def _kline(i: Instrument, bar: Bar, now_ns: int) -> dict[str, Any]:
     t, o, h, low, c, v, end, q, n, *_ = _fields(i, bar, MINUTE_NS)
-    return {"t": t, "T": end, "s": i.id, "i": "1m", "f": 1, "L": 1, "o": o, "c": c, "h": h, "l": low, "v": v, "n": n,
+    return {"t": t, "T": end, "s": i.id, "i": "1m", "f": -1, "L": -1, "o": o, "c": c, "h": h, "l": low, "v": v, "n": n,
             "x": now_ns > bar.from_ns + MINUTE_NS, "q": q, "V": "0", "Q": "0", "B": "0"}  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
@@ -42,11 +42,15 @@ QUOTES = ((0.0, 70_000.0, 70_000.1, 8.0),)
 class Desk:
     """The server and its market. at: seconds from the start that the clock shows."""
 
-    def __init__(self, quotes: Sequence[tuple[float, float, float, float]], faults: Sequence[Fault], cash: str, rules: Rules, delays: Delays) -> None:
+    def __init__(
+        self, quotes: Sequence[tuple[float, float, float, float]], faults: Sequence[Fault], cash: str, rules: Rules, delays: Delays,
+        clock: Callable[[], int] | None,
+    ) -> None:  # fmt: skip
         self.at = 0.0
-        exchange = Exchange("perp", (BTC,), {"USDT": D(cash)}, DeskSessions({BTC.id: BTC}), rules, START)
-        self.site = SimVenue(exchange, delays=delays, plan=FaultPlan("perp", faults), now_ns=START)
-        self.world = World({"perp": self.site}, _source(quotes), lambda: START + int(self.at * S))
+        start = clock() if clock is not None else START
+        exchange = Exchange("perp", (BTC,), {"USDT": D(cash)}, DeskSessions({BTC.id: BTC}), rules, start)
+        self.site = SimVenue(exchange, delays=delays, plan=FaultPlan("perp", faults), now_ns=start)
+        self.world = World({"perp": self.site}, _source(quotes, start), clock or (lambda: START + int(self.at * S)))
         self.exchange = exchange
         self.server = Server(self.world, "perp", {KEY: SECRET}, answer_s=0.3)
 
@@ -72,21 +76,21 @@ class Desk:
         self.world._feed(event)
 
 
-def _source(quotes: Sequence[tuple[float, float, float, float]]) -> Iterator[ev.Observation]:
-    yield ev.MarkPrice(START, BTC.id, 70_000.0, 70_000.0)
-    yield ev.FundingRate(START, BTC.id, 0.0001, 28_800, STAMP, 0.003)
+def _source(quotes: Sequence[tuple[float, float, float, float]], start: int) -> Iterator[ev.Observation]:
+    yield ev.MarkPrice(start, BTC.id, 70_000.0, 70_000.0)
+    yield ev.FundingRate(start, BTC.id, 0.0001, 28_800, start + STAMP - START, 0.003)
     for at, bid, ask, size in quotes:
-        ts = START + int(at * S)
+        ts = start + int(at * S)
         yield ev.Quote(ts, BTC.id, bid, ask, size, size, ts)
 
 
 @asynccontextmanager
 async def running(
     quotes: Sequence[tuple[float, float, float, float]] = QUOTES, faults: Sequence[Fault] = (), cash: str = "400000", rules: Rules = RULES,
-    delays: Delays = INSTANT,
+    delays: Delays = INSTANT, clock: Callable[[], int] | None = None,
 ) -> AsyncIterator[Desk]:  # fmt: skip
-    """Serve a market for the length of a block."""
-    desk = Desk(quotes, faults, cash, rules, delays)
+    """Serve a market for the length of a block. clock: UTC ns, else the one that `to` turns."""
+    desk = Desk(quotes, faults, cash, rules, delays, clock)
     await desk.server.open("127.0.0.1", 0)
     desk.world.start()
     desk.to(0.0)
