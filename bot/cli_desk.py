@@ -28,7 +28,7 @@ FORMATS = ("text", "json", "csv")
 def register(cli: click.Group) -> None:
     """Add the verbs to the command line."""
     for name, words in READS.items():
-        cli.add_command(_reading(name, words))
+        cli.add_command(venues if name == "venues" else _reading(name, words))
     cli.add_command(report)
 
 
@@ -49,6 +49,28 @@ def _reading(name: str, words: str) -> click.Command:
         return 0
 
     return verb
+
+
+@click.command(help=READS["venues"])
+@click.option("--cards", is_flag=True, help="Show instead what each exchange of perpetuals can do, and what is missing. JSON always has both.")
+@as_json
+def venues(cards: bool, json_out: bool) -> int:
+    """List the venues of the run, or the capability cards of the exchanges that could be one."""
+    from bot import app
+    from bot.desk import tables
+    from bot.desk.card import plain
+    from bot.desk.read import read
+    from bot.venues.perp_card import committed, text_of
+
+    if cards and not json_out:
+        click.echo("\n".join(line for made in committed() for line in text_of(made)))
+        return 0
+    answer = read(data_dir(), "venues", app.recalled)
+    if json_out:
+        emit("venues", answer | {"cards": committed()}, json_out)
+    else:
+        click.echo("\n".join(tables.text_of("venues", plain(answer))))
+    return 0
 
 
 @click.command()

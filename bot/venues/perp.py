@@ -70,6 +70,7 @@ class PerpVenue:
         """Connect in the running loop; VenueStatus tells when orders can go."""
         self._emit = emit
         self._main = asyncio.get_running_loop().create_task(self._run(), name=f"{self._venue} main")
+        self._main.add_done_callback(self._over)
 
     def send(self, command: Command, now_ns: int) -> None:
         """Hand over one command; before the venue is connected, orders are denied and questions fail."""
@@ -161,7 +162,7 @@ class PerpVenue:
 
     async def _know(self, line: Line) -> list[str]:
         """Read the markets; return where they disagree with our terms."""
-        markets = await line.read(lambda: line.client.load_markets(True))
+        markets = await line.read(lambda: line.client.load_markets(True), patience=5.0)
         if not markets:
             raise ValueError("the exchange lists no markets")
         return self._symbols.resolve(markets)
@@ -195,6 +196,13 @@ class PerpVenue:
         if isinstance(command, Submit):
             self._emit(ev.NoAnswer(ts=self._clock(), client_id=command.order.client_id, reason=told(error)))
 
+    def _over(self, task: asyncio.Task[None]) -> None:
+        """Say so when the venue ended by itself: no library, a sandbox that does not exist, or what nobody foresaw."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._emit(ev.Alert(ts=self._clock(), severity=ev.Severity.CRIT, code="perp.stopped", text=f"{self._venue}: {told(error)}"))
+            self._emit(ev.VenueStatus(ts=self._clock(), venue=self._venue, up=False, reason=told(error)))
+
     def _borrowed(self) -> _Borrowed:
         return _Borrowed(self._line, self._new_line)
 
@@ -203,7 +211,7 @@ class PerpVenue:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await close(line)
+        await line.close()
 
 
 class _Borrowed:
@@ -223,12 +231,4 @@ class _Borrowed:
 
     async def __aexit__(self, *failure: object) -> None:
         if self._own is not None:
-            await close(self._own)
-
-
-async def close(line: Line) -> None:
-    """Close a client and the connections it was given."""
-    session = line.client.session
-    line.client.timeout_on_exit = 0
-    await line.client.close()
-    await session.close()
+            await self._own.close()

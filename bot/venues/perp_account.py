@@ -22,6 +22,8 @@ RESTART_NS = 3_600 * S
 """The first full answer repeats bookings this old: the desk may have died before it booked them."""
 OVERLAP_NS = 60 * S
 """Later answers repeat bookings from this long before the previous one."""
+LEDGER_NS = 15 * S
+"""The ledger is read at most this often: Binance counts 30 of 2,400 a minute for it, and questions may come every second."""
 SEEN = 20_000
 PAGE, PAGES = 500, 20
 TRIES = 3
@@ -110,6 +112,7 @@ class Snapshots:
         self._first_ns = since_ns
         self._since_ns = since_ns
         self._ledger = Ledger(line)
+        self._booked_ns = 0
         self._running = False
         self.lost = asyncio.Event()
 
@@ -142,20 +145,30 @@ class Snapshots:
 
     async def _look(self) -> tuple[ev.VenueSnapshot, list[ev.Event]]:
         line, client = self._line, self._line.client
-        listed = net_positions(await line.read(client.fetch_positions), line.symbols)
+        listed = net_positions(await positions(line), line.symbols)
         balance = await line.read(client.fetch_balance)
         account = self._account(balance)
         working = [w for symbol in line.symbols.id_of for w in await self._working(symbol)]
         since = self._since_ns // MS
         timed = [t for symbol in line.symbols.id_of for t in await self._fills.since(symbol, since)]
         self._suspect(timed)
-        booked = await self._ledger.since(since)
+        booked = await self._bookings()
         _agree(listed, account, line.symbols.named, bool(working))
         now = line.clock()
         snapshot = ev.VenueSnapshot(
             ts=now, venue=line.venue, positions=listed, working=tuple(working), cash=account.cash, maintenance=account.maintenance,
         )  # fmt: skip
         return snapshot, [*(e for _, e in timed), *booked]
+
+    async def _bookings(self) -> list[ev.Event]:
+        """Return what the ledger says, now and then: reading it costs as much as all the rest together."""
+        now = self._line.clock()
+        if now - self._booked_ns < LEDGER_NS:
+            return []
+        first = self._first_ns if not self._booked_ns else max(self._first_ns, self._booked_ns - OVERLAP_NS)
+        booked = await self._ledger.since(first // MS)
+        self._booked_ns = now
+        return booked
 
     def _account(self, balance: Mapping[str, Any]) -> Account:
         read = self._line.quirks.account
@@ -178,6 +191,18 @@ class Snapshots:
         if late and self._since_ns != self._first_ns:
             self._line.log("fill_missed", {"exec_id": late[0].exec_id, "count": len(late)})
             self.lost.set()
+
+
+async def positions(line: Line) -> list[Any]:
+    """Return every open position as ccxt tells it."""
+    client = line.client
+    if not line.quirks.positions_by_settle:
+        return list(await line.read(client.fetch_positions))
+    out: list[Any] = []
+    for settle, inverse in sorted({(x.settle, x.inverse) for x in line.symbols.instruments.values()}):
+        only = {"subType": "inverse"} if inverse else {"subType": "linear", "settleCoin": settle}
+        out.extend(await line.read(lambda only=only: client.fetch_positions(None, only)))  # type: ignore[misc]
+    return out
 
 
 def _agree(listed: Mapping[InstrumentId, Decimal], account: Account, named: Any, working: bool) -> None:

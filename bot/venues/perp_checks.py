@@ -6,12 +6,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bot.model.instrument import Instrument, maintenance_margin
+from bot.venues.budget import Priority
 from bot.venues.finding import Finding
 from bot.venues.perp_line import Line, failures
 from bot.venues.perp_quirks import number
 
 CLOCK_MS_MAX = 1_000
 """Binance refuses a request that is stamped this much ahead of its clock."""
+DEAD_MAN_MS = 120_000
+"""Binance recommends this with a renewal every 30 s (its page on the countdown, read 2026-11); OKX allows no more."""
 PROBES = 3
 ADL_FIRST = 4
 """Rank of those who are deleveraged first (0 to 4 at Binance, 1 to 5 lights elsewhere)."""
@@ -58,28 +61,36 @@ async def key_finding(line: Line) -> Finding:
 
 
 async def mode_finding(line: Line) -> Finding:
-    """Check that positions are netted: with one position per direction, a reduction would open a second one."""
+    """Check that positions are netted, with one position per direction a reduction would open a second one, and that each currency stands alone."""
     if line.client.has.get("fetchPositionMode") is not True:
-        return Finding(name="position mode", ok=True, found="cannot be asked")
+        return Finding(name="account mode", ok=True, found="cannot be asked")
     symbol = next(iter(line.symbols.id_of), None)
     told = await line.read(lambda: line.client.fetch_position_mode(symbol))
     if told.get("hedged") is None:
         raise ValueError("the position mode was not told")
     if told["hedged"]:
-        return Finding(name="position mode", ok=False, found="one position per direction", fix="switch the account to one-way mode")
-    return Finding(name="position mode", ok=True, found="one-way")
+        return Finding(name="account mode", ok=False, found="one position per direction", fix="switch the account to one-way mode")
+    if line.quirks.multi_assets:
+        shared = await line.read(getattr(line.client, line.quirks.multi_assets))
+        if str(shared["multiAssetsMargin"]).lower() != "false":
+            return Finding(name="account mode", ok=False, found="margin shared between currencies", fix="switch the account to single-asset mode")
+    return Finding(name="account mode", ok=True, found="one-way, margin by currency")
 
 
 async def leverage_finding(line: Line, wanted: int) -> Finding:
-    """Check that every symbol is on the leverage that was decided: the place in the queue for deleveraging rises with it."""
-    if not wanted or line.client.has.get("fetchLeverages") is not True:
-        return Finding(name="leverage", ok=True, found="left alone" if not wanted else "cannot be asked")
+    """Check cross margin, and the leverage that was decided if any: the place in the queue for deleveraging rises with it."""
+    if line.client.has.get("fetchLeverages") is not True:
+        return Finding(name="leverage", ok=True, found="cannot be asked")
     told = await line.read(lambda: line.client.fetch_leverages(list(line.symbols.id_of)))
-    odd = {s: told.get(s, {}).get("longLeverage") for s in line.symbols.id_of}
-    wrong = {s: v for s, v in odd.items() if v is None or int(v) != wanted}
+    rows = {s: told.get(s) or {} for s in line.symbols.id_of}
+    isolated = [s for s, row in rows.items() if row.get("marginMode") == "isolated"]
+    if isolated:
+        return Finding(name="leverage", ok=False, found=f"isolated margin on {', '.join(isolated)}", fix="switch it to cross margin")
+    odd = {s: row.get("longLeverage") for s, row in rows.items()}
+    wrong = [f"{s} {v}" for s, v in odd.items() if wanted and (v is None or int(v) != wanted)]
     if wrong:
-        return Finding(name="leverage", ok=False, found=", ".join(f"{s} {v}" for s, v in wrong.items()), fix=f"set leverage to {wanted} at the exchange")
-    return Finding(name="leverage", ok=True, found=f"{wanted}")
+        return Finding(name="leverage", ok=False, found=", ".join(wrong), fix=f"set leverage to {wanted} at the exchange")
+    return Finding(name="leverage", ok=True, found=", ".join(f"{s} {v}" for s, v in odd.items()) + ", cross margin")
 
 
 async def tiers_finding(line: Line) -> Finding:
@@ -131,12 +142,23 @@ async def adl_ranks(line: Line) -> dict[str, int]:
     return out
 
 
+async def arm(line: Line) -> None:
+    """Set the exchange's dead man's switch anew: without a word from us for DEAD_MAN_MS it cancels what we left working."""
+    act = line.quirks.arm
+    if act is None:
+        return
+    markets = [str(line.client.market(symbol)["id"]) for symbol in line.symbols.id_of]
+    for market in markets if line.quirks.arm_each else markets[:1]:
+        await line.turn(Priority.QUERY)
+        await act(line.client, market, DEAD_MAN_MS)
+
+
 async def examine(line: Line, leverage: int, keyed: bool) -> list[Finding]:
     """Return every finding; a check that fails to be answered is one that did not pass."""
     checks: list[tuple[str, Callable[[], Awaitable[Finding]]]] = [("clock", lambda: clock_finding(line))]
     if keyed:
         checks += [
-            ("key", lambda: key_finding(line)), ("position mode", lambda: mode_finding(line)),
+            ("key", lambda: key_finding(line)), ("account mode", lambda: mode_finding(line)),
             ("leverage", lambda: leverage_finding(line, leverage)), ("margin brackets", lambda: tiers_finding(line)),
         ]  # fmt: skip
     out = []

@@ -95,7 +95,7 @@ def _by_class(error: BaseException, text: str, codes: tuple[str, ...]) -> Verdic
         return Verdict(Meaning.NOT_SENT, text)
     if isinstance(error, ccxt.OperationFailed):
         return Verdict(Meaning.UNKNOWN, text)
-    if isinstance(error, ccxt.AuthenticationError):
+    if isinstance(error, ccxt.AuthenticationError) and not isinstance(error, ccxt.PermissionDenied):  # that is about one request
         return Verdict(Meaning.KEY, text)
     if isinstance(error, ccxt.OrderNotFound):
         return Verdict(Meaning.NOT_FOUND, text)

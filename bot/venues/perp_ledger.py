@@ -79,7 +79,7 @@ class Ledger:
         )  # fmt: skip
 
     async def _rate(self, instrument: Instrument, stamp: int) -> tuple[float, float]:
-        """Return (rate, mark) of a stamp, (0, 0) where the exchange does not tell them."""
+        """Return (rate, mark) of a stamp: the exchange's record, else what it last showed before it; 0 for what was never told."""
         line, client = self._line, self._line.client
         key = (instrument.id, stamp)
         if key not in self._rates and client.has.get("fetchFundingRateHistory"):
@@ -89,7 +89,8 @@ class Ledger:
                 if stamp_of(int(row["timestamp"])) == stamp:
                     mark = (row.get("info") or {}).get("markPrice")
                     self._rates[key] = (float(row["fundingRate"]), float(mark or 0.0))
-        return self._rates.get(key, (0.0, 0.0))
+        shown = line.rates.get((instrument.id, stamp * MS), 0.0), line.marks.get(instrument.id, 0.0)
+        return self._rates.get(key, shown)
 
 
 def stamp_of(at_ms: int) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from bot.model import event as ev
-from bot.model.ids import ClientId, VenueId
+from bot.model.ids import ClientId, InstrumentId, VenueId
 from bot.model.ports import Emit
 from bot.venues.budget import Budget, Priority
 from bot.venues.perp_errors import Meaning, Verdict, verdict
@@ -18,6 +18,12 @@ from bot.venues.perp_quirks import Quirks
 T = TypeVar("T")
 Log = Callable[[str, Mapping[str, Any]], None]
 KNOWN_ORDERS = 5_000
+KNOWN_RATES = 200
+AGAIN_S = 0.2
+CLOSE_S = 1.0
+READ_S = 4.0
+"""How long an answer is waited for: a connection that is open and dead must not hold up what tells whether it is."""
+"""Pause before a read that met a broken connection is tried once more."""
 
 
 def silent(event: str, fields: Mapping[str, Any]) -> None:
@@ -46,6 +52,9 @@ class Line:
         loop = asyncio.get_running_loop()
         self.budget = Budget(quirks.allowances, lambda: int(loop.time() * 1e9), loop.call_later)
         self._known: OrderedDict[str, str] = OrderedDict()
+        self.rates: dict[tuple[InstrumentId, int], float] = {}
+        self.marks: dict[InstrumentId, float] = {}
+        self._closing: set[asyncio.Future[Any]] = set()
 
     def learn(self, venue_order_id: str, client_id: str) -> None:
         """Remember which client id an order of the exchange has; its trades do not always say it."""
@@ -58,16 +67,26 @@ class Line:
         """Return the client id of an order of the exchange, None when it was not seen."""
         return self._known.get(venue_order_id)
 
+    def shown(self, event: ev.MarkPrice | ev.FundingRate) -> None:
+        """Tell the desk of a mark or a rate, and keep it: a payment's own record does not always hold them."""
+        if isinstance(event, ev.MarkPrice):
+            self.marks[event.instrument] = event.mark
+        else:
+            self.rates[event.instrument, event.stamp_ns] = event.rate
+            if len(self.rates) > KNOWN_RATES:
+                del self.rates[next(iter(self.rates))]
+        self.emit(event)
+
     async def turn(self, priority: Priority) -> None:
         """Wait until the budget has room for one message."""
         free: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.budget.ask(priority, lambda: None if free.done() else free.set_result(None))
         await free
 
-    async def read(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def read(self, call: Callable[[], Awaitable[T]], patience: float = 1.0) -> T:
         """Ask the exchange something that changes nothing, in turn, once more after a broken connection; errors are the caller's.
 
-        Only reads come here: what may act at the exchange is sent once.
+        Only reads come here: what may act at the exchange is sent once. patience: how many times READ_S an answer may take.
         """
         import ccxt
         from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_fixed
@@ -75,11 +94,37 @@ class Line:
         def again(error: BaseException) -> bool:
             return isinstance(error, ccxt.ExchangeNotAvailable) and not isinstance(error, ccxt.OnMaintenance)
 
-        async for attempt in AsyncRetrying(retry=retry_if_exception(again), stop=stop_after_attempt(2), wait=wait_fixed(0.2), reraise=True):
+        async for attempt in AsyncRetrying(retry=retry_if_exception(again), stop=stop_after_attempt(2), wait=wait_fixed(AGAIN_S), reraise=True):
             with attempt:
                 await self.turn(Priority.QUERY)
-                return await call()
+                async with asyncio.timeout(READ_S * patience):
+                    return await call()
         raise AssertionError("an attempt returns or raises")
+
+    def let_close(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Let a connection say good-bye by itself: one to a peer that is gone takes seconds over it."""
+        task = asyncio.ensure_future(closing)
+        self._closing.add(task)
+        task.add_done_callback(self._closed)
+
+    def _closed(self, task: asyncio.Future[Any]) -> None:
+        self._closing.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.log("close_error", {"text": repr(task.exception())})
+
+    async def close(self) -> None:
+        """Close the client and every connection it was given."""
+        session = self.client.session
+        self.client.timeout_on_exit = 0
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self.client.close()
+        except TimeoutError:
+            self.log("close_error", {"text": "a connection did not say good-bye"})
+        for task in tuple(self._closing):
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        await session.close()
 
     def judge(self, error: BaseException) -> Verdict:
         """Return what an error means, and do at once what it asks for: pause after a ban, doubt the clock or the key."""

@@ -140,15 +140,19 @@ def order_events(state: OrderState, client_id: ClientId, now: int, reason: str =
 
 
 def fill(trade: Mapping[str, Any], client_id: ClientId, symbols: Symbols, now: int, reason: str = "") -> ev.OrderFilled:
-    """Return an execution. Raises SHAPE_ERRORS when something of it is missing: a fill with a guessed part is a wrong position."""
+    """Return an execution. Raises SHAPE_ERRORS when something of it is missing: a fill with a guessed part is a wrong position.
+
+    Exchanges count trades per market, so the id carries the instrument.
+    """
     instrument = symbols.of(str(trade["symbol"]))
     qty = number(trade["amount"])
     if qty <= 0 or not trade.get("id"):
         raise ValueError(f"a trade without quantity or id: {trade.get('id')!r}")
     cost, currency = fee_of(trade, instrument)
     return ev.OrderFilled(
-        ts=now, venue=symbols.venue, client_id=client_id, instrument=instrument.id, exec_id=str(trade["id"]), side=Side(str(trade["side"])), qty=qty,
-        price=snap_price(instrument, float(trade["price"])), fee=cost, fee_currency=currency, maker=trade.get("takerOrMaker") == "maker", reason=reason,
+        ts=now, venue=symbols.venue, client_id=client_id, instrument=instrument.id, exec_id=f"{instrument.id}:{trade['id']}",
+        side=Side(str(trade["side"])), qty=qty, price=snap_price(instrument, float(trade["price"])), fee=cost, fee_currency=currency,
+        maker=trade.get("takerOrMaker") == "maker", reason=reason,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ Read from ccxt 4.5.90 (2026-11) unless another source is named. An exchange that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -41,11 +41,15 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     may hold our id. trades_by: parameter that asks for one order's trades, "" when there is none. error_map: which market's map of
     ccxt's exceptions applies to every URL, "" for the default.
     duplicate: codes that mean that the client id exists. ambiguous: codes of a failure inside the exchange, after which an order
-    may exist. order_url: URL of the order socket, None for REST. private_mark: what
-    the URL of the account's stream contains, "" when every stream shares one connection. lists: path endings whose answer is
+    may exist. order_url: URL of the order socket, None for REST. private_mark: pattern
+    of the URL of the account's stream, "" when every stream shares one connection. lists: path endings whose answer is
     a JSON list; envelope: keys every other answer has. sandbox: "demo", "test", or "" for none; same_host: a sandbox that
     only a header or a path tells from the real one. withdraws: whether a key may withdraw, from the raw answer of
-    `permissions` (implicit method), None where it cannot be asked. account: reads the raw answer of fetch_balance.
+    `permissions` (implicit method), None where it cannot be asked. multi_assets: implicit method that tells
+    multiAssetsMargin. account: reads the raw answer of fetch_balance. warm: a method that reads what the first order would
+    otherwise wait for. positions_by_settle: one list per settle currency.
+    dead_man: what cancels our orders when the desk is gone. arm: sets it anew (client, market id, ms), for each market where
+    arm_each, else once for all.
     """
 
     live: bool
@@ -73,11 +77,16 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     permissions: str = ""
     withdraws: Callable[[Any], bool | None] | None = None
     account: Callable[[Any], Account] | None = None
+    multi_assets: str = ""
+    warm: str = ""
+    positions_by_settle: bool = False
     funding_field: str = "fundingRate"
     funding_interval_s: int = 28_800
     funding_source: str = "rate"
     ledger_has_funding: bool = False
     dead_man: str = ""
+    arm: Callable[[Any, str, int], Awaitable[Any]] | None = None
+    arm_each: bool = False
     adl_rank: bool = False
 
 
@@ -142,7 +151,7 @@ def _okx_withdraws(info: Any) -> bool | None:
 _BINANCE = Quirks(
     live=True, query_by="origClientOrderId", trade_ids=("c", "clientOrderId"), trades_by="orderId", duplicate=frozenset({"-4116"}),
     lists=("/positionRisk", "/openOrders", "/userTrades", "/income", "/leverageBracket", "/fundingInfo", "/fundingRate", "/allOrders"),
-    private_mark="listenKey=", recv_window=True, sandbox="demo", adl_rank=True, dead_man="countdown",
+    private_mark="listenKey=", recv_window=True, sandbox="demo", adl_rank=True, dead_man="countdown of each market", arm_each=True,
     permissions="sapiGetAccountApiRestrictions", withdraws=lambda info: bool(info["enableWithdrawals"]), account=_binance_account,
     # 300 orders in 10 s, 1,200 a minute; of 2,400 weight a minute a query takes 5 at most times (Binance USD-M limits, read 2026-11).
     allowances=(Allowance(limit=280, span_ns=10 * _S, reserve=60), Allowance(limit=420, span_ns=_MINUTE, reserve=120)),
@@ -151,10 +160,12 @@ _BINANCE = Quirks(
 
 QUIRKS: dict[str, Quirks] = {
     "binanceusdm": msgspec.structs.replace(
-        _BINANCE, error_map="linear", order_url=lambda x: str(x.urls["api"]["ws"]["ws-api"]["linear"]),
+        _BINANCE, error_map="linear", arm=lambda x, market, ms: x.fapiPrivatePostCountdownCancelAll({"symbol": market, "countdownTime": ms}),
+        order_url=lambda x: str(x.urls["api"]["ws"]["ws-api"]["linear"]), multi_assets="fapiPrivateGetMultiAssetsMargin",
     ),
     "binancecoinm": msgspec.structs.replace(
-        _BINANCE, error_map="inverse", private_mark="/ws/", order_url=lambda x: str(x.urls["api"]["ws"]["ws-api"]["inverse"]),
+        _BINANCE, error_map="inverse", arm=lambda x, market, ms: x.dapiPrivatePostCountdownCancelAll({"symbol": market, "countdownTime": ms}),
+        private_mark=r"/ws/\w{32,}$", order_url=lambda x: str(x.urls["api"]["ws"]["ws-api"]["inverse"]),
         funding_source="rate",
     ),
     "bybit": Quirks(
@@ -162,7 +173,9 @@ QUIRKS: dict[str, Quirks] = {
         duplicate=frozenset({"110072"}), ambiguous=frozenset({"10000", "10016"}), envelope=("retCode", "result"), private_mark="/private",
         recv_window=True, sandbox="test",
         order_url=lambda x: str(x.implode_hostname(x.urls["api"]["ws"]["private"]["trade"])), order_login=True,
-        permissions="privateGetV5UserQueryApi", withdraws=_bybit_withdraws, account=_bybit_account, dead_man="dcp", adl_rank=True,
+        warm="is_unified_enabled", positions_by_settle=True, permissions="privateGetV5UserQueryApi",
+        withdraws=_bybit_withdraws, account=_bybit_account, adl_rank=True,
+        dead_man="when the account's stream is cut, if the account has it", arm=lambda x, market, ms: x.cancel_all_orders_after(ms),
         options={"defaultType": "swap"},
         allowances=(Allowance(limit=10, span_ns=_S, reserve=4), Allowance(limit=300, span_ns=5 * _S, reserve=60)),
     ),
@@ -170,7 +183,8 @@ QUIRKS: dict[str, Quirks] = {
         live=True, trade_ids=("clOrdId",), trades_by="ordId", duplicate=frozenset({"51016"}), envelope=("code", "data"), private_mark="/private",
         sandbox="test", same_host=True,
         order_url=lambda x: str(x.get_url("private", "private")), order_login=True,
-        permissions="privateGetAccountConfig", withdraws=_okx_withdraws, account=_okx_account, dead_man="countdown",
+        permissions="privateGetAccountConfig", withdraws=_okx_withdraws, account=_okx_account, dead_man="countdown of the account",
+        arm=lambda x, market, ms: x.cancel_all_orders_after(ms),
         options={"defaultType": "swap"}, params={"tdMode": "cross"},
         allowances=(Allowance(limit=50, span_ns=2 * _S, reserve=15),),
     ),

@@ -11,7 +11,7 @@ from bot.venues import perp_checks
 from bot.venues.perp_account import Fills, Snapshots
 from bot.venues.perp_endpoint import PerpEndpoint
 from bot.venues.perp_line import Line, failures
-from bot.venues.perp_streams import AccountStreams, Market, close_where, order_url
+from bot.venues.perp_streams import AccountStreams, Market, close_where, is_private, order_url
 
 ATTACH_S = 10.0
 """How long the account's stream may take to connect."""
@@ -35,6 +35,7 @@ class Session:
         self._up = False
         self._started = False
         self._said = ""
+        self._unarmed = ""
         self._asked: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -49,12 +50,11 @@ class Session:
             self._status(True, "data only")
         tasks = [asyncio.ensure_future(loop) for loop in loops]
         try:
-            await asyncio.gather(*tasks)
-        except Exception as error:  # noqa: BLE001  whatever it was, the desk must learn that this venue is gone
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            errors = [error for task in done if (error := task.exception()) is not None]
             self._line.blocked = "stopped by an error"
-            self._line.alert(ev.Severity.CRIT, "perp.stopped", f"{self._line.venue}: {self._line.judge(error).text}")
-            self._status(False, self._line.judge(error).text)
-            raise
+            if errors:
+                raise errors[0]
         finally:
             for task in (*tasks, *self._asked):
                 task.cancel()
@@ -85,7 +85,7 @@ class Session:
             self._status(False, why)
             line.log("account_down", {"text": why})
             self._forget_listen_key()
-            await close_where(line, lambda url: line.quirks.private_mark in url and url != order_url(line))
+            close_where(line, lambda url: is_private(line, url))
             await asyncio.sleep(wait)
             wait = min(2.0 * wait, RETRY_S[1])
 
@@ -93,6 +93,8 @@ class Session:
         """Raise PermissionError unless clock, key and mode are as they must be."""
         line = self._line
         line.key_refused.clear()
+        if line.quirks.warm:
+            await line.read(getattr(line.client, line.quirks.warm))
         findings = await perp_checks.examine(line, self._endpoint.leverage, True)
         bad = [f for f in findings if not f.ok and f.name not in WARNINGS]
         for f in findings:
@@ -105,6 +107,7 @@ class Session:
                 self._said = text
             raise PermissionError(text)
         self._said = ""
+        await self._arm()
 
     async def _attended(self) -> None:
         """Run the streams until one ends; the venue is up from when they are connected."""
@@ -134,9 +137,8 @@ class Session:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _connected(self) -> bool:
-        mark = self._line.quirks.private_mark
         clients = (self._line.client.clients or {}).items()
-        return any(mark in url and c.isConnected and not c.closed() for url, c in clients if url != order_url(self._line) or not mark)
+        return any(is_private(self._line, url) and c.isConnected and not c.closed() for url, c in clients)
 
     def _forget_listen_key(self) -> None:
         """Make ccxt ask for a listen key again: the old one may have expired with the stream."""
@@ -191,11 +193,23 @@ class Session:
                 off = await perp_checks.sync_clock(line)
                 line.log("clock", {"offset_ms": off})
                 if self._endpoint.keyed and self._up:
+                    await self._arm()
                     await self._mind_key()
                     ranks = self._mind_ranks(ranks, await perp_checks.adl_ranks(line))
             except failures() as error:
                 line.log("mind_error", {"text": line.judge(error).text})
                 await asyncio.sleep(RETRY_S[0])
+
+    async def _arm(self) -> None:
+        """Renew the dead man's switch; say once when it cannot be set."""
+        try:
+            await perp_checks.arm(self._line)
+            self._unarmed = ""
+        except failures() as error:
+            text = self._line.judge(error).text
+            if not self._unarmed:
+                self._line.alert(ev.Severity.WARN, "perp.dead_man", f"{self._line.venue}: the dead man's switch is not set: {text}")
+            self._unarmed = text
 
     async def _mind_key(self) -> None:
         """Stop openings while the key may withdraw; what reduces goes on."""

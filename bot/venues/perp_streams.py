@@ -7,6 +7,7 @@ so nothing that ccxt caches in between is skipped.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ class Market:
     def __init__(self, line: Line) -> None:
         self._line = line
         self._terms: dict[str, tuple[int, float]] = {}
+        self._redialled = 0.0
 
     def loops(self) -> list[Awaitable[None]]:
         """Return the loops, which never end by themselves."""
@@ -59,17 +61,21 @@ class Market:
                 wait = BACKOFF_S[0]
             except TimeoutError:
                 self._line.log("market_silent", {"stream": name})
-                await self.redial()
+                self.redial()
             except failures() as error:
                 self._line.judge(error)
                 self._line.log("market_error", {"stream": name, "text": told(error)})
                 await asyncio.sleep(wait)
                 wait = min(2.0 * wait, BACKOFF_S[1])
 
-    async def redial(self) -> None:
-        """Close every connection that carries only public data."""
-        mark = self._line.quirks.private_mark
-        await close_where(self._line, lambda url: bool(mark) and mark not in url and url != order_url(self._line))
+    def redial(self) -> None:
+        """Close every connection that carries only public data, once for all streams that find it silent."""
+        now = asyncio.get_running_loop().time()
+        if now < self._redialled + QUIET_S / 2:
+            return
+        self._redialled = now
+        line = self._line
+        close_where(line, lambda url: bool(line.quirks.private_mark) and not is_private(line, url) and url != order_url(line))
 
     async def _book(self, instrument: Instrument, symbol: str) -> None:
         line, client = self._line, self._line.client
@@ -84,7 +90,7 @@ class Market:
         line = self._line
         async with asyncio.timeout(QUIET_S):
             told_now = await line.client.watch_mark_price(symbol)
-        line.emit(mark(told_now, instrument.id, line.clock()))
+        line.shown(mark(told_now, instrument.id, line.clock()))
         if line.quirks.funding_source == "mark":
             self._emit_rate(instrument, rate_in_mark(told_now))
 
@@ -92,7 +98,7 @@ class Market:
         line, client = self._line, self._line.client
         rate = await line.read(lambda: client.fetch_funding_rate(symbol))
         if not client.has.get("watchMarkPrice"):
-            line.emit(mark(rate, instrument.id, line.clock()))
+            line.shown(mark(rate, instrument.id, line.clock()))
         self._emit_rate(instrument, rate)
         await asyncio.sleep(POLL_S)
 
@@ -100,7 +106,7 @@ class Market:
         line = self._line
         interval, cap = self._terms.get(instrument.id, self._default(instrument))
         interval = interval_seconds(told_now.get("interval"), interval)
-        line.emit(funding(told_now, instrument, line.quirks, interval, cap, line.clock()))
+        line.shown(funding(told_now, instrument, line.quirks, interval, cap, line.clock()))
 
     def _default(self, instrument: Instrument) -> tuple[int, float]:
         cap = instrument.funding_cap
@@ -186,15 +192,20 @@ class AccountStreams:
         line.emit(event)
 
 
-async def close_where(line: Line, chosen: Callable[[str], bool]) -> None:
+def is_private(line: Line, url: str) -> bool:
+    """Return whether the account's stream runs over this connection."""
+    return re.search(line.quirks.private_mark, url) is not None
+
+
+def close_where(line: Line, chosen: Callable[[str], bool]) -> None:
     """Close the WebSockets whose URL is chosen; whoever waits for them dials anew."""
     import ccxt
 
     clients = line.client.clients or {}
-    for url in [u for u in clients if chosen(u)]:
+    for url in [u for u in clients if u.startswith("ws") and chosen(u)]:  # some of ccxt's clients are no connections
         connection = clients.pop(url)
         connection.reject(ccxt.NetworkError("closed by the desk"))
-        await connection.close()
+        line.let_close(connection.close())
 
 
 def order_url(line: Line) -> str:
@@ -202,4 +213,4 @@ def order_url(line: Line) -> str:
     return line.quirks.order_url(line.client) if line.quirks.order_url is not None else ""
 
 
-__all__ = ["AccountStreams", "Market", "close_where", "order_url"]
+__all__ = ["AccountStreams", "Market", "close_where", "is_private", "order_url"]

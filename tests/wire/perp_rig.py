@@ -41,12 +41,12 @@ E = TypeVar("E")
 class Rig:
     """heard: every event the adapter emitted. moves: the market is (seconds from the start, bid, ask, size) rows."""
 
-    def __init__(self, moves: Sequence[tuple[float, float, float, float]], faults: Sequence[Fault], delays: Delays) -> None:
-        self.offset = START - time.time_ns()
-        exchange = Exchange("perp", (PERP,), {"USDT": D(400_000)}, DeskSessions({PERP.id: PERP}), Rules(), START)
+    def __init__(self, moves: Sequence[tuple[float, float, float, float]], faults: Sequence[Fault], delays: Delays, start: int) -> None:
+        self.offset = start - time.time_ns()
+        exchange = Exchange("perp", (PERP,), {"USDT": D(400_000)}, DeskSessions({PERP.id: PERP}), Rules(), start)
         self.exchange = exchange
-        self.site = SimVenue(exchange, delays=delays, plan=FaultPlan("perp", faults), now_ns=START)
-        self.world = World({"perp": self.site}, _source(moves), self.clock)
+        self.site = SimVenue(exchange, delays=delays, plan=FaultPlan("perp", faults), now_ns=start)
+        self.world = World({"perp": self.site}, _source(moves, start), self.clock)
         self.server = Server(self.world, "perp", {KEY: SECRET}, answer_s=0.5)
         self.heard: list[ev.Event] = []
         self.logged: list[tuple[str, Any]] = []
@@ -68,8 +68,8 @@ class Rig:
 
     def hurt(self, kind: FaultKind, count: int = 1, seconds: float = 0.0, **args: float) -> None:
         """Script a fault from now on, in place of any other."""
-        plan = FaultPlan("perp", [Fault(at_ns=self.clock(), venue="perp", kind=kind, count=count, for_ns=int(seconds * S), args=args)])
-        self.site.plan = self.server.faults.plan = plan
+        fault = Fault(at_ns=self.clock(), venue="perp", kind=kind, count=count, for_ns=int(seconds * S), args=args)
+        self.site.plan.__init__("perp", [fault])  # type: ignore[misc]  # everyone who holds the plan sees it
 
     def hits(self, kind: FaultKind) -> int:
         """How often the scripted fault struck."""
@@ -92,12 +92,12 @@ class Rig:
         return client_id
 
 
-def _source(moves: Sequence[tuple[float, float, float, float]]) -> Iterator[Any]:
+def _source(moves: Sequence[tuple[float, float, float, float]], start: int) -> Iterator[Any]:
     for at, bid, ask, size in moves:
-        ts = START + int(at * S)
+        ts = start + int(at * S)
         yield ev.Quote(ts, PERP.id, bid, ask, size, size, ts)
         yield ev.MarkPrice(ts, PERP.id, (bid + ask) / 2, (bid + ask) / 2)
-        yield ev.FundingRate(ts, PERP.id, 0.0001, 28_800, START // (28_800 * S) * 28_800 * S + 28_800 * S, 0.003)
+        yield ev.FundingRate(ts, PERP.id, 0.0001, 28_800, ts // (28_800 * S) * 28_800 * S + 28_800 * S, 0.003)
 
 
 def steady(seconds: int = 60, bid: float = 70_000.0, ask: float = 70_010.0, size: float = 8.0) -> list[tuple[float, float, float, float]]:
@@ -139,10 +139,11 @@ def fills_of(rig: Rig, client_id: str) -> list[ev.OrderFilled]:
 
 @asynccontextmanager
 async def running(
-    moves: Sequence[tuple[float, float, float, float]] | None = None, faults: Sequence[Fault] = (), delays: Delays | None = None, started: bool = True, **more: Any,
+    moves: Sequence[tuple[float, float, float, float]] | None = None, faults: Sequence[Fault] = (), delays: Delays | None = None,
+    started: bool = True, start: int = START, **more: Any,
 ) -> AsyncIterator[Rig]:  # fmt: skip
     """Serve a market and, for the length of a block, connect an adapter to it."""
-    rig = Rig(steady() if moves is None else moves, faults, delays or Delays())
+    rig = Rig(steady() if moves is None else moves, faults, delays or Delays(), start)
     await rig.server.open("127.0.0.1", 0)
     rig.world.start()
     pace = asyncio.ensure_future(rig.world.run())

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from perp_rig import PERP, D, Rig, running, until
+from perp_rig import PERP, START, D, Rig, S, running, until
 
 from bot.model import event as ev
 from bot.model.command import Cancel, QueryOrder, QueryVenue
@@ -108,3 +108,79 @@ def test_a_refused_order_is_rejected_with_the_reason() -> None:
         assert not any("apiKey" in str(x) for x in rig.logged)
 
     run(body)
+
+
+def test_the_dead_mans_switch_is_set_before_orders_may_go() -> None:
+    async def body(rig: Rig) -> None:
+        left = rig.server.orders._countdowns[PERP.id] - rig.clock()
+        assert 100e9 < left <= 120e9
+        assert [a for a in rig.of(ev.Alert)] == []
+
+    run(body)
+
+
+def test_an_examination_finds_everything_in_order() -> None:
+    async def body(rig: Rig) -> None:
+        found = await rig.adapter(leverage=20).examine()
+        assert [f.name for f in found] == ["terms", "clock", "key", "account mode", "leverage", "margin brackets"]
+        assert [f.name for f in found if not f.ok] in ([], ["leverage"])
+        quotes = await rig.venue.history(PERP.id, START - 3_600 * S, START)
+        assert quotes and all(q.bid < q.ask and START - 3_600 * S <= q.ts <= START for q in quotes)
+
+    run(body)
+
+
+def test_funding_is_told_once_for_its_stamp_with_rate_and_mark() -> None:
+    stamp = START // (28_800 * S) * 28_800 * S + 28_800 * S
+
+    async def body(rig: Rig) -> None:
+        client_id = rig.order(1)
+        await until(lambda: rig.about(client_id) and rig.of(ev.OrderFilled), rig)
+        await until(lambda: any(isinstance(b, ev.FundingPaid) for b in rig.exchange.account.history), rig)
+        rig.exchange.account.book_cash("deposit", D("250"), "USDT", "d1", rig.clock())
+        rig.site._reply(rig.clock())
+        rig.venue.send(QueryVenue("perp"), rig.clock())
+        await until(lambda: rig.of(ev.VenueSnapshot), rig)
+        (paid,) = {(p.instrument, p.stamp_ns): p for p in rig.of(ev.FundingPaid)}.values()
+        (theirs,) = [b for b in rig.exchange.account.history if isinstance(b, ev.FundingPaid)]
+        assert (paid.stamp_ns, paid.amount, paid.currency, paid.rate) == (stamp, theirs.amount, "USDT", theirs.rate)
+        assert (paid.qty, paid.mark) == (D("0.5"), theirs.mark)
+        assert rig.of(ev.VenueSnapshot)[-1].cash == rig.exchange.account.cash
+        assert [(c.kind, c.amount, c.currency) for c in {c.ref: c for c in rig.of(ev.CashBooked)}.values()] == [("transfer", D("250"), "USDT")]
+
+    run(body, start=stamp - int(1.5 * S))
+
+
+def test_a_deleveraging_rank_that_comes_first_is_said_once() -> None:
+    from bot.venues.perp_session import Session
+
+    said: list[str] = []
+
+    class Told:
+        venue = "perp"
+
+        def alert(self, severity: ev.Severity, code: str, text: str) -> None:
+            said.append(f"{code} {text}")
+
+    session = Session.__new__(Session)
+    session._line = Told()  # type: ignore[assignment]
+    ranks: dict[str, int] = {}
+    for rank in (1, 4, 4, 2, 4):
+        ranks = session._mind_ranks(ranks, {PERP.id: rank})
+    assert len(said) == 2 and "rank 4" in said[0]
+
+
+def test_parts_of_an_order_come_one_by_one_and_add_up() -> None:
+    moves = [(0.0, 70_000.0, 70_010.0, 8.0), (1.2, 69_990.0, 69_999.0, 0.2), (1.4, 69_990.0, 69_999.5, 0.3), (1.6, 69_990.0, 69_999.0, 5.0)]
+
+    async def body(rig: Rig) -> None:
+        client_id = rig.order(1, Side.BUY, "0.9", "70000", TimeInForce.DAY)
+        await until(lambda: rig.of(ev.OrderEnded), rig)
+        await until(lambda: sum((f.qty for f in rig.of(ev.OrderFilled)), D(0)) == D("0.9"), rig)
+        fills = rig.of(ev.OrderFilled)
+        assert len(fills) >= 2 and len({f.exec_id for f in fills}) == len(fills) and {f.client_id for f in fills} == {client_id}
+        assert rig.of(ev.OrderEnded)[0].cum_qty == D("0.9")
+        assert sum((f.fee for f in fills), D(0)) == D(400_000) - rig.exchange.account.cash["USDT"]
+        assert [e.up for e in rig.of(ev.VenueStatus)] == [True]
+
+    run(body, moves=moves)

@@ -13,6 +13,7 @@ from bot.model import event as ev
 from bot.model.command import Cancel, QueryVenue
 from bot.model.order import Outcome, Side, TimeInForce
 from bot.sim.faults import FaultKind as K
+from bot.venues import perp_client, perp_line, perp_streams
 
 pytest.importorskip("ccxt", reason="ccxt is not installed here")
 
@@ -81,7 +82,7 @@ def test_an_aborted_stream_takes_the_venue_down_and_up_and_nothing_is_missed() -
     async def body(rig: Rig) -> None:
         resting = rig.order(1, Side.BUY, "0.1", "69990", TimeInForce.DAY)
         await until(lambda: rig.about(resting), rig)
-        rig.server._cut()
+        rig.server.lines.cut()
         rig.exchange.fill_resting(resting, rig.clock())
         await until(lambda: [e.up for e in rig.of(ev.VenueStatus)] == [True, False, True], rig)
         rig.venue.send(QueryVenue("perp"), rig.clock())
@@ -205,5 +206,35 @@ def test_what_the_exchange_does_unasked_is_told_with_its_reason(kind: K) -> None
         await until(lambda: rig.of(ev.VenueSnapshot), rig)
         assert rig.of(ev.VenueSnapshot)[-1].positions == {PERP.id: D("0.25")}
         assert {f.client_id for f in rig.of(ev.OrderFilled) if f.exec_id == forced.exec_id} == {""}
+
+    run(body)
+
+
+@pytest.mark.parametrize("kind", [K.DROP, K.OUTAGE], ids=lambda k: k.value)
+def test_a_line_that_is_cut_comes_back(kind: K) -> None:
+    async def body(rig: Rig) -> None:
+        rig.hurt(kind, seconds=1.0)
+        if kind is K.OUTAGE:
+            rig.site._schedule()
+        await until(lambda: [e.up for e in rig.of(ev.VenueStatus)] == [True, False, True], rig, 12.0)
+        seen = len(rig.of(ev.Quote))
+        client_id = rig.order(1)
+        await until(lambda: fills_of(rig, client_id) and len(rig.of(ev.Quote)) > seen, rig)
+
+    run(body)
+
+
+@pytest.mark.parametrize("kind", [K.MUTE, K.HALF_OPEN, K.WS_SILENT], ids=lambda k: k.value)
+def test_a_silent_line_is_found_out(kind: K, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perp_streams, "QUIET_S", 0.5)
+    monkeypatch.setattr(perp_client, "PING_MS", 200)
+    monkeypatch.setattr(perp_line, "READ_S", 0.5)
+
+    async def body(rig: Rig) -> None:
+        rig.hurt(kind, seconds=2.0)
+        await until(lambda: any(what in ("market_silent", "market_error", "account_down") for what, _ in rig.logged), rig)
+        await until(lambda: rig.clock() > rig.server.faults.plan.on(kind, 0).until_ns if rig.server.faults.plan.on(kind, 0) else True, rig)
+        seen = len(rig.of(ev.Quote))
+        await until(lambda: len(rig.of(ev.Quote)) > seen and rig.of(ev.VenueStatus)[-1].up, rig, 12.0)
 
     run(body)
