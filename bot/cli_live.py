@@ -5,18 +5,21 @@ Keys and secrets come from the environment or from files of mode 0600 (bot.desk.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from bot.cli_options import FILE, SCENARIO_HELP, F, Script, as_json, configured, data_dir, emit, latched, run_code
+from bot.cli_options import FILE, SCENARIO_HELP, F, Script, Span, as_json, configured, data_dir, emit, latched, run_code
 
 if TYPE_CHECKING:
     from bot.config import Settings
+    from bot.connected import Order
+    from bot.tally import RunResult
 
-HALTED = 6
+VENUE, HALTED = 4, 6
 PORT = click.IntRange(0, 65_535)
 PORTS = ("tws_port", "perp_port", "reference_port")
 SIM, WIRE, LIVE_DATA = "sim", "wire", "live-data"
@@ -24,13 +27,20 @@ SIM, WIRE, LIVE_DATA = "sim", "wire", "live-data"
 
 def register(cli: click.Group) -> None:
     """Add the verbs to the command line."""
-    cli.add_command(wire)
+    for verb in (wire, live, doctor):
+        cli.add_command(verb)
+
+
+def ports(verb: F) -> F:
+    """Add the ports of servers that run already to a verb."""
+    for name, what in zip(PORTS, ("TWS server", "Binance USD-M server", "reference price"), strict=True):
+        verb = click.option(f"--{name.replace('_', '-')}", name, type=PORT, default=0, help=f"Use the {what} of a `wire` that runs already.")(verb)
+    return verb
 
 
 def venues(verb: F) -> F:
     """Add to `paper` what it trades on."""
-    for name, what in zip(PORTS, ("TWS server", "Binance USD-M server", "reference price"), strict=True):
-        verb = click.option(f"--{name.replace('_', '-')}", name, type=PORT, default=0, help=f"Use the {what} of a `wire` that runs already.")(verb)
+    verb = ports(verb)
     words = "sim: in this process. wire: loopback servers, through the real client libraries. live-data: real market data, orders stay here."
     return click.option("--venues", "venues", type=click.Choice([SIM, WIRE, LIVE_DATA]), default=SIM, show_default=True, help=words)(verb)
 
@@ -77,9 +87,9 @@ class Asked(NamedTuple):
         return config.load(profile, files=self.files, sets=self.sets, options={k: v for k, v in given.items() if v[1] is not None}).settings
 
 
-def paper(asked: Asked, json_out: bool, *, venues: str, **ports: int) -> int:
+def paper(asked: Asked, json_out: bool, *, venues: str, **at: int) -> int:
     """Trade on paper through adapters: against servers on loopback, or on real market data with orders that stay here."""
-    given = tuple(ports[name] for name in PORTS)
+    given = tuple(at[name] for name in PORTS)
     if asked.speed not in (None, 1.0):
         raise click.UsageError(f"--venues {venues} runs at the pace of the wall clock: --speed does not go with it")
     if asked.resumed is not None and venues == WIRE and not all(given):
@@ -94,15 +104,96 @@ def paper(asked: Asked, json_out: bool, *, venues: str, **ports: int) -> int:
     triggers = Triggers(data_dir())
     halted = latched(triggers.poll())
     if halted:
-        click.echo("error: " + halted, err=True)
-        return HALTED
+        return _refused(halted)
     about = "Loopback servers, seeded market" if venues == WIRE else "Real market data; orders stay in this process"
     screen = Screen("paper", watched=asked.for_ns is None, speed=1.0, json_out=json_out, about=about)
     with triggers, screen:
         order = connected.Order(settings=settings, data_dir=data_dir(), screen=screen, latch=triggers, for_ns=asked.for_ns, resumed=asked.resumed)
-        result = connected.on_wire(order, given, asked.servers, asked.faults) if venues == WIRE else connected.on_live_data(order)
+        result = connected.on_wire(order, given, asked.servers, asked.faults) if venues == WIRE else _on_live_data(order)
     emit("paper", result, json_out)
     return screen.exit_code or run_code(result)
+
+
+def _on_live_data(order: Order) -> RunResult:
+    """Trade on paper on the real market. Keys are not needed and, if given, only read."""
+    from bot import connected, live
+    from bot.clock import Steady
+    from bot.desk.fence import Stage
+    from bot.desk.secrets import credentials
+
+    return connected.on_live_data(order, live.where(order.settings, Stage.FULL, credentials("perp")), Steady())
+
+
+@click.command()
+@click.option("--stage", type=click.Choice(["testnet", "small", "full"]), required=True, help="testnet: the broker's paper account and the exchange's testnet.")
+@click.option("--for", "for_ns", type=Span(), help="Time to run. Without it: until stopped.")
+@click.option("--continue", "resumed", metavar="RUN", help="Recover this run: what it holds is its own again.")
+@click.option("--confirm", metavar="ACCOUNT", help="The broker account, typed; asked for on a terminal.")
+@configured
+@as_json
+def live(stage: str, for_ns: int | None, resumed: str | None, confirm: str | None, files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool) -> int:
+    """Trade on live venues: fence, doctor and a typed account id come first; small and full are closed in this version."""
+    from bot.desk import gates
+    from bot.desk.fence import Stage
+
+    asked = Stage(stage)
+    shut = gates.closed(asked)
+    if shut:
+        return _refused(shut)
+    from bot import config
+    from bot import live as root
+    from bot.connected import Order
+    from bot.desk.screen import Screen
+    from bot.desk.secrets import credentials
+    from bot.desk.triggers import Triggers
+
+    settings, given, triggers = config.load("live", files=files, sets=sets).settings, credentials("perp"), Triggers(data_dir())
+    halted = latched(triggers.poll())
+    if halted:
+        return _refused(halted)
+    root.refuse(settings, asked, given)
+    account = settings.broker.account
+    if not gates.typed(account, confirm if confirm is not None else _type(account)):
+        raise click.UsageError("the account typed is not the account configured: nothing was started")
+    screen = Screen("live", watched=for_ns is None, speed=1.0, json_out=json_out, about=f"Stage {stage}, account {account}")
+    with triggers, screen:
+        order = Order(settings=settings, data_dir=data_dir(), screen=screen, latch=triggers, for_ns=for_ns, resumed=resumed)
+        result = root.live(order, asked, given)
+    emit("live", result, json_out)
+    return screen.exit_code or run_code(result)
+
+
+def _type(account: str) -> str:
+    """Ask for the account id. Raises click.UsageError where nobody can answer."""
+    if not sys.stdin.isatty():
+        raise click.UsageError("type the account id with --confirm ACCOUNT")
+    return str(click.prompt(f"This trades on {account}. Type the account id", default="", show_default=False))
+
+
+def _refused(why: str) -> int:
+    click.echo("error: " + why, err=True)
+    return HALTED
+
+
+@click.command()
+@click.option("--stage", type=click.Choice(["wire", "testnet", "small", "full"]), default="testnet", show_default=True, help="For which stage.")
+@ports
+@configured
+@as_json
+def doctor(stage: str, files: tuple[Path, ...], sets: tuple[str, ...], json_out: bool, **at: int) -> int:
+    """Check machine, fence, keys and venues, and say how to fix each failure: exit 0 when all is well, 4 when a check fails."""
+    from bot import config
+    from bot import live as root
+    from bot.desk.fence import Stage
+    from bot.desk.secrets import credentials
+
+    asked, given = Stage(stage), tuple(at[name] for name in PORTS)
+    if (asked is Stage.WIRE) is not all(given):
+        raise click.UsageError("--stage wire needs all of --tws-port, --perp-port and --reference-port, and no other stage takes them")
+    settings = config.load("wire" if asked is Stage.WIRE else "live", files=files, sets=sets).settings
+    checks = root.examine(settings, asked, credentials("perp"), data_dir(), given)
+    emit("doctor", {"checks": checks}, json_out)
+    return 0 if all(c.ok for c in checks) else VENUE
 
 
 @click.command()

@@ -80,12 +80,16 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Broker(msgspec.Struct, frozen=True, kw_only=True):
-    """Where TWS or the Gateway listens, and the account that must answer there. Ports and account prefix say paper or live (bot.desk.fence)."""
+    """Where TWS or the Gateway listens, and the account that must answer there. Ports and account prefix say paper or live (bot.desk.fence).
+
+    pins: per instrument, the number and fingerprint of the contract that was confirmed; another one is not traded.
+    """
 
     host: str = "127.0.0.1"
     port: int = 4002
     client_id: int = 17
     account: str = ""
+    pins: dict[str, str] = {}
 
 
 class Offshore(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from bot.model.errors import VenueError
 from bot.model.ids import VenueId
 from bot.model.ports import SimulatedVenue
 from bot.sim.budget import UNLIMITED
+from bot.venues.finding import Finding
 from bot.venues.line import Adapter
 from bot.venues.price import PublicPrice
 from bot.venues.secret import Secret
@@ -44,12 +45,13 @@ class Adapters(msgspec.Struct, frozen=True, kw_only=True):
         premium to bp, so the excess is wrong by no more than itself times the premium. Raises VenueError for a leg without history.
         """
         asked = []
+        sources: dict[VenueId, Adapter] = {**self.venues, **self.prices}
         for instrument in (built.pair.lead, built.pair.hedge, built.pair.stable):
             if instrument is None:
                 continue
             venue = built.terms[instrument].venue
             early = PRICE_HISTORY_NS if instrument == built.pair.stable else 0
-            source: Adapter = self.venues[venue] if venue in self.venues else self.prices[venue]
+            source = sources[venue]
             asked.append(source.history(instrument, from_ns - early, to_ns))
         found = [[_sized(built, e) for e in rows] for rows in await asyncio.gather(*asked)]
         for instrument, rows in zip((built.pair.lead, built.pair.hedge), found, strict=False):
@@ -100,7 +102,9 @@ def adapters(built: Desk, where: Where, clock: Callable[[], int], log: Callable[
 
     lead, hedge = built.terms[built.pair.lead].venue, built.terms[built.pair.hedge].venue
     given, reference = where.credentials, built.settings.reference
-    broker = IbEndpoint(host=where.host, port=where.port, client_id=where.client_id, account=where.account)
+    broker = IbEndpoint(
+        host=where.host, port=where.port, client_id=where.client_id, account=where.account, pins=dict(built.settings.broker.pins)
+    )
     offshore = PerpEndpoint(
         exchange=where.exchange, key=given.key, secret=given.secret, password=given.password, sandbox=where.stage is Stage.TESTNET,
         base_url=where.base_url,
@@ -113,6 +117,16 @@ def adapters(built: Desk, where: Where, clock: Callable[[], int], log: Callable[
         terms = built.terms[built.pair.stable]
         prices[terms.venue] = PublicPrice(terms, where.price_url, reference.pair, reference.every_s, clock=clock, log=log)
     return Adapters(venues=venues, prices=prices)
+
+
+async def examined(built: Desk, where: Where, clock: Callable[[], int]) -> list[Finding]:
+    """Return what the venues of a desk show to `doctor`: each adapter's examination, and the reference price."""
+    real = adapters(built, where, clock, lambda name, more=None, **keys: None)
+    found = []
+    asked: dict[VenueId, Adapter] = {**real.venues, **real.prices}
+    for name, rows in zip(asked, await asyncio.gather(*(a.examine() for a in asked.values())), strict=True):
+        found += [msgspec.structs.replace(f, name=f"{name} {f.name}") for f in rows]
+    return found
 
 
 def shadowed(built: Desk, real: Adapters, now_ns: int) -> Adapters:

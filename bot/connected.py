@@ -18,7 +18,7 @@ from bot.checks import Checks
 from bot.clock import Steady, now_ns
 from bot.composition import LETTERS, Desk, desk
 from bot.config import Settings
-from bot.connect import Adapters, adapters, at_wire
+from bot.connect import Adapters, Where, adapters, at_wire, shadowed
 from bot.desk import operate, read, snapshot
 from bot.desk.feed import Together
 from bot.desk.gap_watch import GapWatch, WatchedTape, watched
@@ -41,7 +41,7 @@ from bot.model.position import ZERO
 from bot.runtime import Runtime, recover
 from bot.sim.faults import decode_faults
 from bot.tally import RunResult, Tally
-from bot.venues.line import Line, Shadow
+from bot.venues.line import Adapter, Line, Shadow
 
 UP_S = 60.0
 """Seconds a venue may take to come up, and to show its account: a login at the broker may take most of it."""
@@ -126,7 +126,8 @@ class ConnectedRun:
         """Stop everything that runs, and wait until it has ended."""
         for venue in (*self.lines.values(), *self.adapters.prices.values()):
             venue.stop()
-        for adapter in (*self.adapters.venues.values(), *self.adapters.prices.values()):
+        adapters: tuple[Adapter, ...] = (*self.adapters.venues.values(), *self.adapters.prices.values())
+        for adapter in adapters:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSING_S):
                     await adapter.closed()
@@ -248,7 +249,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def _folder(order: Order, mode: str, venues: str, faults: Sequence[str] = ()) -> Iterator[tuple[RunFolder, RunRecord]]:
+def run_folder(order: Order, mode: str, venues: str, faults: Sequence[str] = ()) -> Iterator[tuple[RunFolder, RunRecord]]:
     """Hold the data folder and give the run's own, new or to be continued. Raises BotError when another desk holds it, ConfigError."""
     order.data_dir.mkdir(parents=True, exist_ok=True)
     held = lock_folder(order.data_dir)
@@ -277,7 +278,7 @@ def on_wire(order: Order, ports: Sequence[int], options: Sequence[str], faults: 
     async def live(folder: RunFolder, record: RunRecord) -> RunResult:
         async with AsyncExitStack() as stack:
             if all(ports):
-                ready = await spawn.found(*ports)
+                ready = await spawn.found(ports)
             else:
                 ready = await stack.enter_async_context(spawn.servers(options, folder.path / "wire.log"))
             clock = Steady(ready.offset_ns)
@@ -287,10 +288,15 @@ def on_wire(order: Order, ports: Sequence[int], options: Sequence[str], faults: 
 
             return await ConnectedRun(folder, record, clock, connect).run(order.latch, order.screen, order.for_ns)
 
-    with _folder(order, "paper", "wire", lines) as (folder, record):
+    with run_folder(order, "paper", "wire", lines) as (folder, record):
         return asyncio.run(live(folder, record))
 
 
-def on_live_data(order: Order) -> RunResult:
-    """Run a paper desk on real market data; every order goes to a venue in this process."""
-    raise NotImplementedError
+def on_live_data(order: Order, at: Where, clock: Callable[[], int]) -> RunResult:
+    """Run a paper desk on the market data found where `at` says; every order goes to a venue in this process."""
+
+    def connect(built: Desk, log: Callable[..., None]) -> Adapters:
+        return shadowed(built, adapters(built, at, clock, log), clock())
+
+    with run_folder(order, "paper", "live-data") as (folder, record):
+        return asyncio.run(ConnectedRun(folder, record, clock, connect).run(order.latch, order.screen, order.for_ns))

@@ -59,10 +59,11 @@ async def _ready(child: asyncio.subprocess.Process, log: Path) -> Ready:
         raise VenueError(f"the wire's servers did not start: {words[-1]}") from error
 
 
-async def found(tws_port: int, perp_port: int, reference_port: int, key: str = KEY, secret: str = SECRET) -> Ready:
-    """Return servers that run already. The market's time is asked of the exchange. Raises VenueError when it does not answer."""
+async def found(ports: Sequence[int], key: str = KEY, secret: str = SECRET) -> Ready:
+    """Return servers that run already on ports of broker, exchange and reference price. The market's time is asked of the exchange. Raises VenueError when it does not answer."""
     import aiohttp
 
+    tws_port, perp_port, reference_port = ports
     before = now_ns()
     try:
         async with (

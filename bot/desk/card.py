@@ -42,8 +42,8 @@ def text(verb: str, result: Any) -> str:
     """Return the result of a verb for a terminal, without colours."""
     r = plain(result)
     forms = {
-        "paper": _run, "status": _status, "kill": _kill, "sessions": _sessions, "config show": _settings,
-        "config check": _checks,
+        "paper": _run, "live": _run, "status": _status, "kill": _kill, "sessions": _sessions, "config show": _settings,
+        "config check": _checks, "doctor": _checks,
     }  # fmt: skip
     form = forms.get(verb, _pairs)
     return "\n".join(form(r))

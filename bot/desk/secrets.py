@@ -84,7 +84,7 @@ def _from_file(path: Path) -> str:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    with os.fdopen(fd, "rb") as file:
+    try:
         state = os.fstat(fd)
         if not stat.S_ISREG(state.st_mode):
             raise ConfigError(f"{path}: not a regular file")
@@ -92,7 +92,9 @@ def _from_file(path: Path) -> str:
             raise ConfigError(f"{path}: belongs to another user")
         if state.st_mode & 0o077:
             raise ConfigError(f"{path}: mode {stat.S_IMODE(state.st_mode):04o} lets others in; chmod 600 it")
-        body = file.read(SIZE_MAX + 1)
+        body = os.read(fd, SIZE_MAX + 1)
+    finally:
+        os.close(fd)
     if len(body) > SIZE_MAX:
         raise ConfigError(f"{path}: too long for a secret")
     try:

@@ -7,7 +7,7 @@ kept and handed over at the start. Everything is one asyncio loop: nothing here 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -17,6 +17,7 @@ from bot.model.command import Command, QueryVenue
 from bot.model.errors import VenueError
 from bot.model.ids import InstrumentId, VenueId
 from bot.model.ports import Emit, SimulatedVenue, Venue
+from bot.venues.finding import Finding
 
 SHOWS = (ev.Quote, ev.MarkPrice, ev.FundingRate)
 """Market data: of what came before the start only the latest counts."""
@@ -29,8 +30,11 @@ class Adapter(Venue, Protocol):
     async def closed(self) -> None:
         """Wait until everything it started has ended."""
 
-    async def history(self, instrument: InstrumentId, from_ns: int, to_ns: int) -> list[Any]:
+    async def history(self, instrument: InstrumentId, from_ns: int, to_ns: int) -> Sequence[Any]:
         """Return observations of [from_ns, to_ns) at one-minute pace, in order of time."""
+
+    async def examine(self) -> list[Finding]:
+        """Look at everything that must be right before orders may leave."""
 
 
 class Line:

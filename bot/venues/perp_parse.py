@@ -21,7 +21,7 @@ from bot.model.order import Outcome, Side
 from bot.venues.perp_quirks import Quirks, number
 
 MS = 1_000_000
-OURS = re.compile(r"[A-Z]\d{5}[LHUF]\d{8}", re.ASCII)
+OURS = re.compile(r"[A-Z]\d{5,}[LHUF]\d{8,}", re.ASCII)
 """A client id that bot.model.ids.client_id minted; the account may hold orders of other programs and people."""
 
 ENDED = {

@@ -8,6 +8,7 @@ reply. An answer that cannot be read is no quote: the price then ages, and an ol
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -18,6 +19,7 @@ from bot.model.event import Quote
 from bot.model.ids import InstrumentId, VenueId
 from bot.model.instrument import Instrument
 from bot.model.ports import Emit
+from bot.venues.finding import Finding
 
 TIMEOUT_S = 10.0
 INTERVAL_MIN = 15
@@ -78,18 +80,32 @@ class PublicPrice:
                 found.append(self._quote(at, close, close))
         return found
 
+    async def examine(self) -> list[Finding]:
+        """Look whether the price can be had."""
+        try:
+            quote = self._read(await self._get("Ticker", {"pair": self._pair}))
+        except (VenueError, TypeError, ValueError, KeyError, IndexError) as error:
+            return [Finding(name="price", ok=False, found=str(error) or type(error).__name__, fix="check reference.url, reference.pair and the network")]
+        return [Finding(name="price", ok=True, found=f"{self._terms.id} {quote.bid} / {quote.ask}")]
+
     async def _look(self) -> None:
         """Ask for ever; a failure is counted and said, never a price."""
         while True:
             try:
-                told = await self._get("Ticker", {"pair": self._pair})
-                quote = self._quote(self._clock(), float(told["b"][0]), float(told["a"][0]))
-                if 0.0 < quote.bid <= quote.ask and self._emit is not None:
+                quote = self._read(await self._get("Ticker", {"pair": self._pair}))
+                if self._emit is not None:
                     self._emit(quote)
             except (VenueError, TypeError, ValueError, KeyError, IndexError) as error:
                 self.failures += 1
                 self._log("price.failed", venue=self.venue, error=str(error) or type(error).__name__, failures=self.failures)
             await asyncio.sleep(self._every_s)
+
+    def _read(self, told: Any) -> Quote:
+        """Return a ticker as a quote. Raises ValueError, TypeError, KeyError or IndexError for one that is none."""
+        bid, ask = float(told["b"][0]), float(told["a"][0])
+        if not 0.0 < bid <= ask < math.inf:
+            raise ValueError(f"no two-sided price: {bid} / {ask}")
+        return self._quote(self._clock(), bid, ask)
 
     async def _get(self, what: str, query: Mapping[str, str]) -> Any:
         """Return the one result of an answer. Raises VenueError for a failed call and for an answer that is none."""

@@ -34,6 +34,8 @@ from risk.limits import Limits
 TERMS = {i.id: i for i in (MBT, PERP, STABLE)}
 CASH = {"cme": {"USD": Decimal(600_000)}, "perp": {"USDT": Decimal(400_000)}}
 PRICE = 70_000.0
+HASTY = Execution(ack_timeout_ns=S // 5, query_every_ns=S // 10, absent_grace_ns=S // 4)
+"""A test waits for real seconds, so silence is short."""
 
 
 class Adapter:
@@ -120,7 +122,7 @@ class Desk:
         self.adapters = {"cme": Adapter(MBT, self.clock), "perp": Adapter(PERP, self.clock, (STABLE,))}
         self.lines = {name: Line(a, self.clock, fresh=True) for name, a in self.adapters.items()}
         pairs = (PairTerms(id=PAIR, strategy="wish", lead="MBTX26", hedge="BTCUSDT", stable="USDT/USD"),)
-        self.engine = Engine(fresh(1, "P", pairs, ("cme", "perp")), TERMS, AlwaysOpen(), {"wish": (self.wish, None)}, Limits(), Execution(),
+        self.engine = Engine(fresh(1, "P", pairs, ("cme", "perp")), TERMS, AlwaysOpen(), {"wish": (self.wish, None)}, Limits(), HASTY,
                              {"USDT": "USDT/USD"})  # fmt: skip
         self.runtime = Runtime(self.engine, self.journal, None, self.lines)
         end = ev.NEVER if for_s is None else self.clock() + int(for_s * S)
