@@ -128,7 +128,7 @@ class Session:
             if not self.linked and asyncio.get_running_loop().time() - self._unlinked > self.pace.relink:
                 raise LineError("the gateway has been without the broker for long")
             await self._hour(line)
-            if self.contracts.why and time.monotonic() - self._resolved > self.pace.relink:
+            if self.contracts.why and asyncio.get_running_loop().time() - self._resolved > self.pace.relink:
                 await self._resolve(line)
             for instrument in self.quotes.silent(int(self.pace.stale * _S)):
                 self._log("ib.stale_stream", instrument=instrument)
@@ -136,7 +136,7 @@ class Session:
 
     async def _resolve(self, line: Line) -> None:
         """Find the contracts, tell of what is wrong for the first time, and subscribe to what is not yet subscribed to."""
-        self._resolved = time.monotonic()
+        self._resolved = asyncio.get_running_loop().time()
         for why in await self.contracts.resolve(line):
             if why not in self._odd:
                 self._alert(CRIT, "ib.contract", why)
