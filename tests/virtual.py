@@ -121,6 +121,9 @@ class _Side(asyncio.Transport):
     def can_write_eof(self) -> bool:
         return False
 
+    def write_eof(self) -> None:
+        """Say that nothing more will be written: nobody here waits for that."""
+
 
 class _Door:
     """A server in memory, as far as asyncio.Server is used."""

@@ -33,6 +33,7 @@ class Orders:
         self._fills = fills
         self._socket = socket
         self._sent: set[ClientId] = set()
+        self._asking: set[ClientId] = set()
 
     # Sending.
 
@@ -147,7 +148,19 @@ class Orders:
             await self.query(QueryOrder(command.venue, command.instrument, command.client_id))
 
     async def query(self, command: QueryOrder) -> None:
-        """Tell the whole state of an order: acknowledgement, fills, end; or that the exchange does not know it."""
+        """Tell the whole state of an order: acknowledgement, fills, end; or that the exchange does not know it.
+
+        Asked again while an answer is on its way, nothing more is asked: questions that wait for the message limit would pile up.
+        """
+        if command.client_id in self._asking:
+            return
+        self._asking.add(command.client_id)
+        try:
+            await self._query(command)
+        finally:
+            self._asking.discard(command.client_id)
+
+    async def _query(self, command: QueryOrder) -> None:
         line = self._line
         symbol = line.symbols.symbol.get(command.instrument)
         if symbol is None:
