@@ -45,6 +45,8 @@ class Outbox:
         )  # fmt: skip
         asked_s = asyncio.get_running_loop().time()
         line.budget.ask(Priority.OPEN if command.opening else Priority.REDUCE, lambda: self._place(line, ticket, found, order, asked_s))
+        if ticket.sent is Sent.WAITING:
+            asyncio.get_running_loop().call_later(session.pace.queued, self._waited, ticket)
 
     def cancel(self, command: Cancel) -> None:
         """Ask for a cancel; without an order id the order is looked for first, and the engine asks again."""
@@ -88,6 +90,11 @@ class Outbox:
         else:
             ticket.sent = Sent.GONE
             line.client.placeOrder(ticket.order_id, found.contract, order)
+
+    def _waited(self, ticket: Ticket) -> None:
+        """Give an order up that still waits: later than this the desk would take it for unknown, which only the venue can end."""
+        if ticket.sent is Sent.WAITING:
+            self._stop(ticket, "message budget")
 
     def _stop(self, ticket: Ticket, why: str) -> None:
         ticket.sent, ticket.ended = Sent.STOPPED, True

@@ -161,6 +161,8 @@ class Desk:
     def tick(self) -> None:
         """Let time act: supervise, then send what is free to be sent."""
         self.ob.now = max(self.ob.now, self.clock())
+        if self.sent >= self.wanted and not self.ob.live and not self.settled:
+            self.contacts[self.name].reconciled = False  # ask for everything now and not when it is due
         self._react()
         for pair in self.ob.pairs.values():
             if pair.lead_order is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 
 import pytest
@@ -162,6 +163,21 @@ def test_a_burst_keeps_to_the_brokers_limit_and_what_waited_too_long_never_leave
         assert blocked and {b.reason for b in rig.of(ev.SendBlocked)} == {"message budget"}
         assert set(rig.desk.exchange.orders) == set(names) - blocked
         assert not rig.alerts("ib.too_many_messages")
+
+    play(body)
+
+
+def test_what_waits_too_long_is_said_to_be_blocked_while_the_desk_still_waits() -> None:
+    """An order that the desk has come to hold for unknown can only be ended by the venue, so the adapter speaks before that."""
+
+    async def body(rig: Rig) -> None:
+        await rig.quoted()
+        rig.venue.session.line.budget.hold(30_000_000_000)  # type: ignore[union-attr]
+        began = asyncio.get_running_loop().time()
+        rig.submit(FIRST, Side.BUY, 1, 69_000)
+        await until(lambda: rig.of(ev.SendBlocked))
+        assert [(b.client_id, b.reason) for b in rig.of(ev.SendBlocked)] == [(FIRST, "message budget")]
+        assert asyncio.get_running_loop().time() - began < 2.0
 
     play(body)
 
