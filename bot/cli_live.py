@@ -191,7 +191,7 @@ def doctor(stage: str, files: tuple[Path, ...], sets: tuple[str, ...], json_out:
     if (asked is Stage.WIRE) is not all(given):
         raise click.UsageError("--stage wire needs all of --tws-port, --perp-port and --reference-port, and no other stage takes them")
     settings = config.load("wire" if asked is Stage.WIRE else "live", files=files, sets=sets).settings
-    checks = root.examine(settings, asked, credentials("perp"), data_dir(), given)
+    checks = root.examine(settings, asked, credentials("wire" if asked is Stage.WIRE else "perp"), data_dir(), given)
     emit("doctor", {"checks": checks}, json_out)
     return 0 if all(c.ok for c in checks) else VENUE
 
@@ -218,14 +218,14 @@ def wire(
 
     from bot import config, wired
     from bot.app import fault_lines
-    from bot.wire.ready import KEY, SECRET
+    from bot.desk.secrets import credentials
 
     given: dict[str, tuple[str, Any]] = {"market.seed": ("--seed", seed), "market.scenario": ("--scenario", scenario)}
     settings = config.load("wire", files=files, sets=sets, options={k: v for k, v in given.items() if v[1] is not None}).settings
     lines = fault_lines(faults) if faults is not None else []
     return asyncio.run(
         wired.serve(
-            settings, lines, ports=(tws_port, perp_port, reference_port), key=KEY, secret=SECRET,
-            ready=lambda said: emit("wire", said, True), attached=attached,
+            settings, lines, ports=(tws_port, perp_port, reference_port), given=credentials("wire"), ready=lambda said: emit("wire", said, True),
+            attached=attached,
         )  # fmt: skip
     )

@@ -80,8 +80,9 @@ def _shown(broken: tuple[Broken, ...], days: int, plan_file: Path | None, stop: 
     for b in broken:
         if b.seed not in commands:
             short = len(commands) < SHRUNK and plan_file is None and not stop.code
+            click.echo(f"violation: {b.text}\n  {b.plan}" + ("\n  looking for a shorter day that shows it" if short else ""), err=True)
             commands[b.seed] = _reproduction(b, plan_file, short)
-            click.echo(f"violation: {b.text}\n  {b.plan}\n  reproduce: {commands[b.seed]}", err=True)
+            click.echo(f"  reproduce: {commands[b.seed]}", err=True)
         out.append({"seed": b.seed, "invariant": b.invariant, "text": b.text, "day": str(b.plan), "reproduce": commands[b.seed]})
     return out
 

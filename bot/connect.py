@@ -22,7 +22,7 @@ from bot.venues.line import Adapter
 from bot.venues.price import PublicPrice
 from bot.venues.secret import Secret
 from bot.venues.sim import SimVenue
-from bot.wire.ready import HOST, Ready
+from bot.wire.ready import HOST, KEY, SECRET, Ready
 
 PRICE_HISTORY_NS = 3_600_000_000_000
 """How much earlier the stablecoin's history begins: its bars are longer than the legs'."""
@@ -86,12 +86,16 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     credentials: Credentials
 
 
-def at_wire(ready: Ready, settings: Settings) -> Where:
-    """Return where the wire's servers are, as their ready line says it. The account is theirs, the only one there is."""
+def at_wire(ready: Ready, settings: Settings, given: Credentials) -> Where:
+    """Return where the wire's servers are, as their ready line says it. The account is theirs, the only one there is.
+
+    given: what the exchange was told to sign with; without it the published key.
+    """
+    published = Credentials(key=Secret(KEY), secret=Secret(SECRET), source="the wire")
     return Where(
         stage=Stage.WIRE, host=HOST, port=ready.tws_port, client_id=settings.broker.client_id, account=ready.account, exchange="binanceusdm",
         base_url=f"http://{HOST}:{ready.perp_port}", price_url=f"http://{HOST}:{ready.reference_port}",
-        credentials=Credentials(key=Secret(ready.key), secret=Secret(ready.secret), source="the wire"),
+        credentials=given if given.given else published,
     )  # fmt: skip
 
 

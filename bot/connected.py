@@ -26,6 +26,7 @@ from bot.desk.pace import LiveShell
 from bot.desk.runlog import NAME as RUN_LOG
 from bot.desk.runlog import RunLog
 from bot.desk.runs import RunFolder, RunRecord, find_run, new_run
+from bot.desk.secrets import Credentials, credentials
 from bot.desk.traffic import Traffic
 from bot.engine.step import Engine
 from bot.journal.accounts import Accounts
@@ -196,6 +197,7 @@ class Trading:
                 found.append(f"{name}: holds {_listed(theirs)}, desk {_listed(ours)}")
             found += _differences(name, "desk", silo.cash, told.cash)
             found += [f"{name}: works {w.client_id} at the end" for w in told.working]
+            found += [f"{name}: {qty} {i} that no order explains" for i, qty in sorted(silo.unallocated.items()) if qty]
         return found
 
     def result(self, breaks: Sequence[str], books: Accounts) -> RunResult:
@@ -273,6 +275,7 @@ def on_wire(order: Order, ports: Sequence[int], options: Sequence[str], faults: 
     Raises ConfigError for settings or faults that cannot be used, VenueError for servers that do not start or answer.
     """
     lines = fault_lines(faults) if faults is not None else []
+    given = credentials("wire") if all(ports) else Credentials()
     decode_faults(lines, order.settings.market.start_ns, order.settings.venues, wire=True)
 
     async def live(folder: RunFolder, record: RunRecord) -> RunResult:
@@ -284,7 +287,7 @@ def on_wire(order: Order, ports: Sequence[int], options: Sequence[str], faults: 
             clock = Steady(ready.offset_ns)
 
             def connect(built: Desk, log: Callable[..., None]) -> Adapters:
-                return adapters(built, at_wire(ready, built.settings), clock, log)
+                return adapters(built, at_wire(ready, built.settings, given), clock, log)
 
             return await ConnectedRun(folder, record, clock, connect).run(order.latch, order.screen, order.for_ns)
 

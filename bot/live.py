@@ -41,7 +41,7 @@ def examine(settings: Settings, stage: Stage, given: Credentials, data_dir: Path
     async def ask() -> list[Finding]:
         if stage is Stage.WIRE:
             ready = await found(ports)
-            return await examined(desk(settings), at_wire(ready, settings), Steady(ready.offset_ns))
+            return await examined(desk(settings), at_wire(ready, settings, given), Steady(ready.offset_ns))
         return await examined(desk(settings), where(settings, stage, given), Steady())
 
     return [*mine, *asyncio.run(ask())]

@@ -14,7 +14,8 @@ from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 from bot.crash import Point, crash_point
-from bot.engine.fold import apply, repeats
+from bot.engine.fold import apply
+from bot.engine.memory import repeats
 from bot.engine.obligations import Obligations, decode, encode
 from bot.engine.step import NOTHING, Engine, Step
 from bot.model import event as ev

@@ -13,7 +13,7 @@ import msgspec
 
 from bot.clock import now_ns
 from bot.model.errors import VenueError
-from bot.wire.ready import HOST, KEY, SECRET, Ready
+from bot.wire.ready import HOST, Ready
 
 READY_S = 60.0
 """Seconds until the servers must say that they listen: they make the market's history first."""
@@ -59,8 +59,11 @@ async def _ready(child: asyncio.subprocess.Process, log: Path) -> Ready:
         raise VenueError(f"the wire's servers did not start: {words[-1]}") from error
 
 
-async def found(ports: Sequence[int], key: str = KEY, secret: str = SECRET) -> Ready:
-    """Return servers that run already on ports of broker, exchange and reference price. The market's time is asked of the exchange. Raises VenueError when it does not answer."""
+async def found(ports: Sequence[int]) -> Ready:
+    """Return servers that run already on ports of broker, exchange and reference price; the market's time is asked of the exchange.
+
+    Raises VenueError when it does not answer.
+    """
     import aiohttp
 
     tws_port, perp_port, reference_port = ports
@@ -74,5 +77,5 @@ async def found(ports: Sequence[int], key: str = KEY, secret: str = SECRET) -> R
     except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
         raise VenueError(f"no exchange answers on port {perp_port}: {type(error).__name__} {error}".strip()) from error
     offset = told - (before + now_ns()) // 2
-    return Ready(pid=0, seed=0, tws_port=tws_port, perp_port=perp_port, reference_port=reference_port, account="", key=key, secret=secret,
+    return Ready(pid=0, seed=0, tws_port=tws_port, perp_port=perp_port, reference_port=reference_port, account="", key="", secret="",
                  market_now="", offset_ns=offset)  # fmt: skip

@@ -160,7 +160,7 @@ class Tally:
         """Begin once everything held has a price: the opening equity must not count the unknown as zero."""
         engine = self.engine
         ob, desk = engine.ob, engine.desk
-        if not ob.started or not assess.priced(ob, desk) or not all(pair.seen() for pair in self.pairs.values()):
+        if not ob.started_ns or not assess.priced(ob, desk) or not all(pair.seen() for pair in self.pairs.values()):
             return False
         self.equity_start = assess.nav_usd(ob, desk)
         for silo in ob.silos.values():

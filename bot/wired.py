@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from bot.clock import Steady, now_ns
 from bot.composition import desk, exchange, reference_price, seeded_market
 from bot.config import Settings
+from bot.desk.secrets import Credentials
 from bot.model import event as ev
 from bot.model.ids import VenueId
 from bot.model.notation import iso
@@ -20,7 +21,7 @@ from bot.sim.budget import UNLIMITED
 from bot.sim.faults import FaultPlan, decode_faults
 from bot.venues.sim import SimVenue
 from bot.wire import binance, reference, tws
-from bot.wire.ready import HOST, Ready
+from bot.wire.ready import HOST, KEY, SECRET, Ready
 from bot.wire.tws_account import ACCOUNT
 from bot.wire.world import World
 
@@ -63,8 +64,12 @@ class Wire:
         self.world = World(self.sites, self.prices.tap(market.events()), self.clock, history)
 
     @asynccontextmanager
-    async def served(self, ports: Sequence[int], key: str, secret: str) -> AsyncIterator[Ready]:
-        """Serve for the length of a block. ports: of broker, exchange and reference price; 0 is the system's choice. The market starts with the block."""
+    async def served(self, ports: Sequence[int], given: Credentials) -> AsyncIterator[Ready]:
+        """Serve for the length of a block. ports: of broker, exchange and reference price; 0 is the system's choice. The market starts with the block.
+
+        given: key and secret that the exchange knows; without them the published ones, which the ready line then shows.
+        """
+        key, secret = (given.key.reveal(), given.secret.reveal()) if given.given else (KEY, SECRET)
         self.clock.offset_ns = self.settings.market.start_ns - now_ns()
         async with AsyncExitStack() as stack:
             broker, offshore = tws.Server(self.world, self.lead), binance.Server(self.world, self.hedge, {key: secret})
@@ -76,16 +81,17 @@ class Wire:
             self.world.start()
             self.pacing = asyncio.get_running_loop().create_task(self.world.run())
             try:
+                shown = ("", "") if given.given else (key, secret)
                 yield Ready(
                     pid=os.getpid(), seed=self.settings.market.seed, tws_port=broker.port, perp_port=offshore.port, reference_port=price.port,
-                    account=ACCOUNT, key=key, secret=secret, market_now=iso(self.clock()), offset_ns=self.clock.offset_ns,
+                    account=ACCOUNT, key=shown[0], secret=shown[1], market_now=iso(self.clock()), offset_ns=self.clock.offset_ns,
                 )  # fmt: skip
             finally:
                 self.pacing.cancel()
 
 
 async def serve(
-    settings: Settings, faults: Sequence[str], *, ports: Sequence[int], key: str, secret: str, ready: Callable[[Ready], None], attached: bool
+    settings: Settings, faults: Sequence[str], *, ports: Sequence[int], given: Credentials, ready: Callable[[Ready], None], attached: bool
 ) -> int:  # fmt: skip
     """Serve until SIGINT or SIGTERM and return its exit code. ready: is told when the servers listen.
 
@@ -103,7 +109,7 @@ async def serve(
     if attached:
         loop.add_reader(sys.stdin.fileno(), lambda: end(0) if not os.read(sys.stdin.fileno(), 4096) else None)
     wire = Wire(settings, faults)
-    async with wire.served(ports, key, secret) as said:
+    async with wire.served(ports, given) as said:
         ready(said)
         waited: set[asyncio.Future[Any]] = {ended, wire.pacing}
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)

@@ -7,7 +7,8 @@ from decimal import Decimal
 
 from bot.checks.record import ORDERS_KEPT, Record
 from bot.checks.twins import ZERO
-from bot.engine.fold import DONE_ORDERS_KEPT, EDGE_GAPS_KEPT
+from bot.engine.fold import EDGE_GAPS_KEPT
+from bot.engine.memory import DONE_ORDERS_KEPT, reach_ns
 from bot.journal.accounts import Accounts
 from bot.model import event as ev
 from bot.model.ids import ClientId, VenueId
@@ -51,8 +52,11 @@ def orders_agree(r: Record, touched: set[ClientId]) -> None:
 def bounded(r: Record) -> None:
     """I25: what the desk keeps does not grow without end: orders done and live, times of orders, results of trades."""
     ob, desk = r.engine.ob, r.engine.desk
+    done = len(ob.orders) - len(ob.live)
+    if done > DONE_ORDERS_KEPT:  # those whose executions a venue may still repeat are kept whatever their number
+        done = sum(not x.live and (not x.execs or x.ended_ns < reach_ns(ob, x.spec.venue)) for x in ob.orders.values())
     kept = {
-        "done orders": (len(ob.orders) - len(ob.live), DONE_ORDERS_KEPT * 5 // 4),
+        "done orders": (done, DONE_ORDERS_KEPT * 5 // 4),
         "live orders": (len(ob.live), LIVE_MOST * len(ob.pairs) + sum(r.orders[c].late for c in r.live)),
         "results": (len(ob.edge_gaps_bp), EDGE_GAPS_KEPT), "own orders": (len(r.orders), ORDERS_KEPT + DONE_ORDERS_KEPT),
         "times of openings": (len(desk.openings), DONE_ORDERS_KEPT),

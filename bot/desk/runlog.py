@@ -156,7 +156,7 @@ def _kill(e: ev.KillSet) -> Said:
 
 
 def _ready(e: ev.ReadySet) -> Said:
-    return "reconcile.agreed" if e.ready else "reconcile.mismatch", {"cause": e.cause}
+    return "reconcile.agreed" if e.ready else "reconcile.mismatch", {"cause": e.cause} | ({} if e.ready else {"kind": e.kind.value})
 
 
 def _rule(name: str) -> Callable[[Any], Said]:

@@ -144,7 +144,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 def take(engine: Engine, *, run_id: str, seed: int = 0, scenario: str = "") -> Snapshot:
     """Return what the desk knows now. run_id: mode and number, as the run folder is named."""
     ob, desk = engine.ob, engine.desk
-    priced = ob.started and assess.priced(ob, desk)
+    priced = ob.started_ns and assess.priced(ob, desk)
     equity = assess.nav_usd(ob, desk) if priced else None
     pairs = tuple(_pair(ob, loop) for loop in engine.loops)
     return Snapshot(
@@ -172,7 +172,7 @@ def _state(ob: Obligations, engine: Engine) -> str:
     """Return the desk's state in one word, the gravest first."""
     flat = all(p.flat for p in ob.pairs.values()) and not ob.live
     tolerance = engine.x.unhedged_coins_max
-    if ob.halted or not ob.started:
+    if ob.halted or not ob.started_ns:
         return "HALTED"
     if LEVEL_RANK[ob.kill_level] >= LEVEL_RANK[KillLevel.FLATTEN]:
         return "FLAT" if flat else "FLATTENING"
@@ -264,7 +264,7 @@ def _strains(engine: Engine) -> dict[str, float]:
     """Return how strained each silo of an open pair is, by venue; nothing of a pair that is not priced."""
     ob = engine.ob
     found: dict[str, float] = {}
-    if not ob.started or not assess.priced(ob, engine.desk):
+    if not ob.started_ns or not assess.priced(ob, engine.desk):
         return {}
     desk = engine.desk.copy()
     for loop in engine.loops:
@@ -334,6 +334,6 @@ def _pair_blocks(state: PairState, pair: PairRow) -> list[str]:
         reasons.append(f"{pair.id}: frozen, {state.frozen}")
     if not state.armed:
         reasons.append(f"{pair.id}: disarmed after a stop")
-    if pair.blocked and state.flat:
+    elif pair.blocked and state.flat:
         reasons.append(f"{pair.id}: {pair.blocked}")
     return reasons

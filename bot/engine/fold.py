@@ -10,15 +10,13 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from bot.engine.memory import forget_oldest, funding_ref, repeats
 from bot.engine.obligations import ZERO, Obligations, PairState, Silo, set_level
 from bot.model import event as ev
 from bot.model.ids import ClientId, InstrumentId
 from bot.model.instrument import Instrument, notional
 from bot.model.order import Order, OrderSpec, OrderStatus, Outcome, Trigger, advance, book_fill, end
 from bot.model.position import Position, apply_fill
-
-DONE_ORDERS_KEPT = 2_000
-"""Orders remembered after their end, so that late fills find them; an older one lands in `unallocated`."""
 
 RETRY_NS = 500_000_000
 """Pause after an attempt that filled nothing, doubled per attempt up to RETRY_NS_MAX."""
@@ -40,26 +38,11 @@ def apply(ob: Obligations, terms: Terms, event: ev.Event) -> None:
         handler(ob, terms, event)
 
 
-def repeats(ob: Obligations, event: ev.Event) -> bool:
-    """Return whether a venue says again what is booked already: venues repeat, and a repetition is no new fact."""
-    if isinstance(event, ev.OrderFilled):
-        order = ob.orders.get(event.client_id)
-        return event.exec_id in (ob.silos[event.venue].foreign_execs if order is None else order.execs)
-    if isinstance(event, ev.FundingPaid):
-        return funding_ref(event) in ob.silos[event.venue].bookings
-    return isinstance(event, ev.CashBooked) and event.ref in ob.silos[event.venue].bookings
-
-
-def funding_ref(e: ev.FundingPaid) -> str:
-    """Return what makes a funding payment unique at its venue."""
-    return f"funding:{e.instrument}:{e.stamp_ns}"
-
-
 def _run_started(ob: Obligations, terms: Terms, e: ev.RunStarted) -> None:
-    if not ob.started:
+    if not ob.started_ns:
+        ob.started_ns = e.ts
         for venue, cash in e.cash.items():
             ob.silos[venue].cash = dict(cash)
-    ob.started = True
     ob.run = e.run
     set_level(ob, terms, e.kill_level, e.evacuate)
     ob.ready = False
@@ -122,6 +105,8 @@ def _filled(ob: Obligations, terms: Terms, e: ev.OrderFilled) -> None:
         _set_aside(silo, e.instrument, signed)
         return
     order.execs = (*order.execs, e.exec_id)
+    if not order.live:
+        order.ended_ns = ob.now
     book_fill(order, e.qty)
     pair = ob.pairs[order.spec.pair]
     pair.result_usd -= e.fee * _usd(pair, instrument, e.fee_currency, e.price)
@@ -196,7 +181,7 @@ def _settle(ob: Obligations, pair: PairState, order: Order) -> None:
     if spec.client_id in ob.live:
         del ob.live[spec.client_id]
         order.ended_ns = ob.now
-    _forget_oldest(ob)
+    forget_oldest(ob)
     fruitless = order.filled == 0
     if pair.lead_order == spec.client_id:
         pair.lead_order = _other_live(ob, spec)
@@ -222,15 +207,6 @@ def backoff_ns(attempts: int) -> int:
     (500000000, 8000000000)
     """
     return min(RETRY_NS << min(attempts - 1, 10), RETRY_NS_MAX)
-
-
-def _forget_oldest(ob: Obligations) -> None:
-    """Drop the oldest done orders beyond what is kept."""
-    excess = len(ob.orders) - len(ob.live) - DONE_ORDERS_KEPT
-    if excess < DONE_ORDERS_KEPT // 4:
-        return
-    for client_id in [c for c in ob.orders if c not in ob.live][:excess]:
-        del ob.orders[client_id]
 
 
 def _ended(ob: Obligations, terms: Terms, e: ev.OrderEnded) -> None:

@@ -98,7 +98,7 @@ class Obligations(msgspec.Struct, kw_only=True):
     mode: str
     now: int = 0
     next_order: int = 1
-    started: bool = False
+    started_ns: int = 0
     ready: bool = False
     cause: str = "not started"
     halted: str = ""

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from bot.engine import assess, flatten, fold, supervise
+from bot.engine import assess, flatten, fold, supervise, unasked
 from bot.engine.evacuate import plan
 from bot.engine.obligations import Obligations, PairState
 from bot.engine.observations import Session, Window, outdated, read
@@ -26,6 +26,7 @@ from bot.model.intent import EntryDeclined, PairIntent
 from bot.model.market import Book
 from bot.model.order import OrderSpec
 from bot.model.ports import SessionSource, Strategy
+from bot.model.unready import Unready
 from risk import flow, gate
 from risk.limits import Limits
 from risk.verdict import Refusal, Rule
@@ -120,15 +121,17 @@ class Engine:
             supervise.reconcile(self.ob, self.contacts, event, self._emit)  # type: ignore[arg-type]
             if assess.note_margin(self.desk, event):  # type: ignore[arg-type]
                 self._stale_looks = True
-        elif kind is ev.OrderFilled and event.client_id == "":  # type: ignore[union-attr]
-            self._adopt(event)  # type: ignore[arg-type]
+        elif kind is ev.OrderFilled:
+            judge = unasked.overfilled if event.client_id else unasked.adopt  # type: ignore[union-attr]
+            for decision in judge(self.ob, event):  # type: ignore[arg-type]
+                self._emit(decision)
         elif kind is ev.VenueStatus:
             supervise.lost(self.ob, self.contacts[event.venue], self._emit)  # type: ignore[union-attr]
         elif kind is ev.RunStarted or kind is ev.KillSet:
             for contact in self.contacts.values():
                 contact.reset()
             if kind is ev.KillSet and self.ob.ready:
-                self._emit(ev.ReadySet(ts=self.ob.now, ready=False, cause="not reconciled since the kill level was set"))
+                self._emit(ev.ReadySet(ts=self.ob.now, ready=False, cause="not reconciled since the kill level was set", kind=Unready.KILL_LEVEL))
         return self._react()
 
     def on_timer(self, now: int) -> Step:
@@ -232,19 +235,10 @@ class Engine:
     def _alert(self, severity: Severity, code: str, text: str) -> None:
         self._emit(ev.Alert(ts=self.ob.now, severity=severity, code=code, text=text))
 
-    def _adopt(self, fill: ev.OrderFilled) -> None:
-        """Assign what a venue took by force, or took back, to the only pair it can belong to; anything else stays quarantined."""
-        owners = [p for p in self.ob.pairs.values() if fill.instrument in (p.terms.lead, p.terms.hedge)]
-        if fill.reason in ("liquidation", "adl", "bust") and len(owners) == 1:
-            self._stale_looks = True
-            taken = fill.qty * fill.side.sign
-            self._emit(ev.Allocated(ts=self.ob.now, pair=owners[0].terms.id, instrument=fill.instrument, qty=taken, price=fill.price, exec_id=fill.exec_id))
-            self._alert(Severity.CRIT, f"venue.{fill.reason}", f"{fill.venue} took {taken} {fill.instrument}")
-
     def _react(self) -> Step:
         """Let day change, supervision, monitors and planner act on what is known now."""
         ob = self.ob
-        if ob.started:
+        if ob.started_ns:
             self._day()
             supervise.orders(ob, self.x, self._emit, self._commands)
             supervise.venues(ob, self.contacts, self.x, self._commands)

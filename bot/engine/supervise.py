@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bot.engine.memory import reach_ns
 from bot.engine.obligations import Obligations
 from bot.engine.pair import CANCEL, Execution
 from bot.model import event as ev
@@ -14,20 +15,25 @@ from bot.model.command import Command, QueryOrder, QueryVenue
 from bot.model.event import LEVEL_RANK, NEVER
 from bot.model.ids import VenueId
 from bot.model.order import Order, OrderStatus, TimeInForce
+from bot.model.unready import Unready
 
 Emit = Callable[[ev.Event], None]
+OVERLAP_NS = 60_000_000_000
+"""An answer covers this much more than it must: what was under way when the last question was asked."""
 
 
 class Contact:
     """What the desk knows of a venue's answers, times in UTC ns.
 
-    reconciled: its last full answer agrees with our record. agreed_ns: when the last agreeing answer came.
+    reconciled: its last full answer agrees with our record. agreed_ns: when the last agreeing answer came. heard_ns: when the
+    latest question was asked that this process had a full answer to; what the venue booked before is known.
     """
 
-    __slots__ = ("agreed_ns", "asked_ns", "reconciled", "venue")
+    __slots__ = ("agreed_ns", "asked_ns", "heard_ns", "reconciled", "venue")
 
     def __init__(self, venue: VenueId) -> None:
         self.venue = venue
+        self.heard_ns = 0
         self.reset()
 
     def reset(self) -> None:
@@ -80,7 +86,14 @@ def venues(ob: Obligations, contacts: dict[VenueId, Contact], x: Execution, comm
     for contact in contacts.values():
         if ob.silos[contact.venue].up and ob.now >= _ask_ns(ob, contact, x):
             contact.asked_ns = ob.now
-            commands.append(QueryVenue(contact.venue))
+            commands.append(QueryVenue(contact.venue, _since_ns(ob, contact)))
+
+
+def _since_ns(ob: Obligations, contact: Contact) -> int:
+    """Return from when on a venue's bookings may be news: what it told before its last full answer is booked, what was before the run is not ours."""
+    if contact.heard_ns:
+        return contact.heard_ns - OVERLAP_NS
+    return max(ob.started_ns, reach_ns(ob, contact.venue))
 
 
 def due_ns(ob: Obligations, contacts: dict[VenueId, Contact], x: Execution) -> int:
@@ -111,18 +124,19 @@ def reconcile(ob: Obligations, contacts: dict[VenueId, Contact], snapshot: ev.Ve
     silo, contact = ob.silos[snapshot.venue], contacts[snapshot.venue]
     ours = {i: p.qty for i, p in silo.positions.items() if p.qty}
     theirs = {i: q for i, q in snapshot.positions.items() if q}
+    contact.heard_ns = max(contact.heard_ns, contact.asked_ns)
     known = {c for c in ob.live if ob.orders[c].spec.venue == snapshot.venue}
     foreign = [w.client_id for w in snapshot.working if not _explained(ob, w.client_id, contact.asked_ns)]
     if foreign:
-        _not_ready(ob, contact, f"{snapshot.venue}: unknown working order {foreign[0]}", emit)
+        _not_ready(ob, contact, Unready.FOREIGN_ORDER, f"{snapshot.venue}: unknown working order {foreign[0]}", emit)
     elif known or silo.moved_ns >= contact.asked_ns:
         return
     elif ours != theirs:
         odd = sorted(i for i in set(ours) | set(theirs) if ours.get(i) != theirs.get(i))[0]
         cause = f"{snapshot.venue}: position of {odd} is {theirs.get(odd, 0)} there, {ours.get(odd, 0)} here"
-        _not_ready(ob, contact, cause, emit)
+        _not_ready(ob, contact, Unready.POSITION, cause, emit)
     elif silo.unallocated:
-        _not_ready(ob, contact, f"{snapshot.venue}: unallocated {sorted(silo.unallocated)[0]}", emit)
+        _not_ready(ob, contact, Unready.UNALLOCATED, f"{snapshot.venue}: unallocated {sorted(silo.unallocated)[0]}", emit)
     else:
         contact.reconciled = True
         contact.agreed_ns = snapshot.ts
@@ -136,10 +150,10 @@ def _explained(ob: Obligations, client_id: str, asked_ns: int) -> bool:
     return order is not None and (order.live or order.ended_ns >= asked_ns)
 
 
-def _not_ready(ob: Obligations, contact: Contact, cause: str, emit: Emit) -> None:
+def _not_ready(ob: Obligations, contact: Contact, kind: Unready, cause: str, emit: Emit) -> None:
     contact.reconciled = False
     if ob.ready or ob.cause != cause:
-        emit(ev.ReadySet(ts=ob.now, ready=False, cause=cause))
+        emit(ev.ReadySet(ts=ob.now, ready=False, cause=cause, kind=kind))
         emit(ev.Alert(ts=ob.now, severity=ev.Severity.CRIT, code="reconcile.mismatch", text=cause))
 
 
@@ -147,4 +161,5 @@ def lost(ob: Obligations, contact: Contact, emit: Emit) -> None:
     """React to a venue that is gone or back: its answers no longer count and openings wait for new ones."""
     contact.reset()
     if ob.ready:
-        emit(ev.ReadySet(ts=ob.now, ready=False, cause=f"{contact.venue}: not reconciled since its last interruption"))
+        cause = f"{contact.venue}: not reconciled since its last interruption"
+        emit(ev.ReadySet(ts=ob.now, ready=False, cause=cause, kind=Unready.INTERRUPTED))

@@ -35,9 +35,11 @@ class QueryOrder(msgspec.Struct, frozen=True, tag=True):
 
 
 class QueryVenue(msgspec.Struct, frozen=True, tag=True):
-    """Ask for positions, working orders and cash: answered with recent fills, then VenueSnapshot, or QueryFailed."""
+    """Ask for positions, working orders and cash: answered with the executions and bookings since `since_ns` (UTC ns, at least), then
+    VenueSnapshot, or QueryFailed."""
 
     venue: VenueId
+    since_ns: int = 0
 
 
 Command = Submit | Cancel | QueryOrder | QueryVenue

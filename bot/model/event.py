@@ -15,6 +15,7 @@ import msgspec
 from bot.model.ids import ClientId, InstrumentId, PairId, VenueId
 from bot.model.intent import EntryDeclined, PairIntent
 from bot.model.order import OrderSpec, Outcome, Side
+from bot.model.unready import Unready
 
 NEVER = 1 << 62
 """Later than any UTC ns: nothing is due."""
@@ -370,11 +371,12 @@ class Allocated(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 class ReadySet(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Reconciliation opened (ready) or closed the desk for new risk; cause names the first mismatch."""
+    """Reconciliation opened (ready) or closed the desk for new risk; kind and cause name the first mismatch."""
 
     ts: int
     ready: bool
     cause: str
+    kind: Unready = Unready.NONE
 
 
 class Frozen(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -396,10 +398,7 @@ class Alert(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 Observation = Quote | MarkPrice | FundingRate | Timer | VenueSnapshot
-Report = (
-    OrderAccepted | OrderFilled | OrderEnded | NoAnswer | OrderNotFound | FundingPaid | CashBooked | VenueStatus
-    | QueryFailed
-)  # fmt: skip
+Report = OrderAccepted | OrderFilled | OrderEnded | NoAnswer | OrderNotFound | FundingPaid | CashBooked | VenueStatus | QueryFailed
 Decision = (
     BooksRead | TargetSet | Refused | StopTripped | Rearmed | UnwindSet | OrderIntended | CancelIntended
     | AbsenceProven | Allocated | ReadySet | Frozen | Alert | DayStarted | EntryDeclined

@@ -136,7 +136,7 @@ class Order(msgspec.Struct, kw_only=True):
     """Our record of one order: mutable, owned by the engine state, changed only by folding events.
 
     sent_ns: when the intent was made. asked_ns: last query or cancel, for pacing the next. not_found: consecutive
-    answers of the venue that it does not know the id, since `not_found_ns`. ended_ns: when it was done, 0 while live.
+    answers of the venue that it does not know the id, since `not_found_ns`. ended_ns: when it was done, or filled once more after that; 0 while live.
     """
 
     spec: OrderSpec

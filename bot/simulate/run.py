@@ -15,6 +15,7 @@ from random import Random
 import msgspec
 
 from bot.model.errors import ConfigError
+from bot.sim.fault_kinds import IN_PROCESS
 from bot.sim.faults import Fault, FaultKind, random_mix
 from bot.simulate.plan import FAULTS_DAY, Plan, bounded, plan_of
 from bot.simulate.proof import Outcome, run_plan
@@ -71,8 +72,8 @@ def plan_for(seed: int, faults: str = ALL) -> Plan:
         return plan
     words = [] if faults == NONE else faults.split(",")
     for word in words:
-        if word not in OWN and word not in list(FaultKind):
-            raise ConfigError(f"faults: unknown {word!r}; known: {ALL}, {NONE}, {', '.join([*OWN, *FaultKind])}")
+        if word not in OWN and word not in IN_PROCESS:
+            raise ConfigError(f"faults: unknown {word!r}; known: {ALL}, {NONE}, {', '.join([*OWN, *IN_PROCESS])}")
     kept = {field: None if field == "commits" else () for word, field in OWN.items() if word not in words}
     kinds = [FaultKind(word) for word in words if word not in OWN]
     drawn = _drawn(plan, kinds)

@@ -88,6 +88,8 @@ async def values(line: Line) -> dict[str, float]:
 
 def account_of(line: Line) -> str:
     """Return the account that is traded. Raises LineError when the login has another, or several and none is named."""
+    if not line.alive:
+        raise LineError(line.why or "not connected")
     accounts = [str(a) for a in line.client.getAccounts()]
     wanted = line.endpoint.account
     if wanted in accounts:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from bot.model.instrument import Instrument, Rounding, initial_margin, notional, round_price, to_decimal
 from bot.venues.finding import Finding
 from bot.venues.ib_account import account_of, values, what_if
-from bot.venues.ib_contracts import front, rolls_on
+from bot.venues.ib_contracts import Found, front, product_of, rolls_on
+from bot.venues.ib_hours import differences, told
 from bot.venues.ib_line import Line, LineError, RequestFailed
 from bot.venues.ib_session import CLOCK_OFFSET_S, Session
 
@@ -36,6 +37,16 @@ async def _margin(line: Line) -> Finding:
     return Finding(name="margin", ok=min(excess, ahead) > 0.0, found=found, fix="add money or reduce: the broker liquidates without a call")
 
 
+def _sessions(found: Found, now_ns: int) -> Finding:
+    """Hold the broker's hours of a contract against the calendar that the desk trades by."""
+    name, fix = f"{found.instrument.id} sessions", "trust the exchange's notice and correct the calendar, or wait with openings until both agree"
+    try:
+        odd = differences(product_of(found.instrument), found.hours, found.zone, now_ns)
+    except ValueError as error:
+        return Finding(name=name, ok=False, found=f"the broker's hours cannot be read: {error}", fix=fix)
+    return Finding(name=name, ok=not odd, found=told(odd) or "as the broker has them", fix=fix)
+
+
 async def _contract(session: Session, line: Line, instrument: Instrument, now_ns: int) -> list[Finding]:
     """Look at one contract."""
     name = instrument.id
@@ -44,6 +55,7 @@ async def _contract(session: Session, line: Line, instrument: Instrument, now_ns
         return [Finding(name=f"{name} contract", ok=False, found=session.contracts.why.get(name, "not asked for"), fix="correct its terms or its pin")]
     pinned = name in session.pinned
     rows = [Finding(name=f"{name} contract", ok=True, found=f"{found.pin}, {'as pinned' if pinned else 'not pinned in the configuration'}")]
+    rows.append(_sessions(found, now_ns))
     blocked = session.quotes.live(name)
     rows.append(Finding(name=f"{name} prices", ok=not blocked, found=blocked or "live", fix="subscribe to the exchange's live data, end the other session"))
     stream = session.quotes.streams.get(name)

@@ -29,12 +29,17 @@ SYMBOLS: dict[str, tuple[str, ...]] = {
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The one contract of an instrument. pin: number and fingerprint of its terms. contract: as the library names it."""
+    """The one contract of an instrument. pin: number and fingerprint of its terms. contract: as the library names it.
+
+    hours, zone: when it trades in the next days, as the broker writes it.
+    """
 
     instrument: Instrument
     con_id: int
     pin: str
     contract: Any
+    hours: str = ""
+    zone: str = ""
 
 
 def product_of(instrument: Instrument) -> str:
@@ -96,7 +101,7 @@ async def find(line: Line, instrument: Instrument) -> tuple[Found | None, str]:
         secType="FUT", conId=c.conId, symbol=c.symbol, lastTradeDateOrContractMonth=_day(c), multiplier=c.multiplier, exchange=EXCHANGE,
         currency=CURRENCY, localSymbol=c.localSymbol, tradingClass=c.tradingClass,
     )  # fmt: skip
-    return Found(instrument, c.conId, pin_of(details), named), ""
+    return Found(instrument, c.conId, pin_of(details), named, details.tradingHours, details.timeZoneId), ""
 
 
 class Contracts:

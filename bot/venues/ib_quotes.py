@@ -25,6 +25,8 @@ LIVE = 1
 TYPES = {1: "live", 2: "frozen", 3: "delayed", 4: "delayed and frozen"}
 BID_SIZE, BID, ASK, ASK_SIZE = 0, 1, 2, 3
 _S = 1_000_000_000
+FARM = "usfuture"
+"""Beginning of the names of the data farms that serve US futures (notices of the broker, seen in public logs, 2026-11)."""
 
 
 class Stream(msgspec.Struct, kw_only=True):
@@ -60,16 +62,18 @@ class Quotes:
         self._sessions = sessions
         self._clock = clock
         self._by_req: dict[int, Stream] = {}
+        self._paused = ""
 
     def live(self, instrument: InstrumentId) -> str:
         """Return "" when an instrument's prices are live, else why not."""
         stream = self.streams.get(instrument)
-        return "not subscribed" if stream is None else stream.blocked
+        return "not subscribed" if stream is None else self._paused or stream.blocked
 
     def forget(self) -> None:
         """Forget every subscription: the connection is gone."""
         self.streams.clear()
         self._by_req.clear()
+        self._paused = ""
 
     def subscribe(self, line: Line, found: Found) -> None:
         """Ask for the prices of a contract, anew if they were asked for before."""
@@ -85,8 +89,10 @@ class Quotes:
         line.tell(Priority.QUERY, lambda: line.client.reqMktData(req_id, found.contract, "", False, False, []))
 
     def silent(self, for_ns: int) -> list[InstrumentId]:
-        """Return instruments whose market is open and whose stream has said nothing for that long."""
+        """Return instruments whose market is open and whose stream has said nothing for that long, none while the farm is broken."""
         now = self._clock()
+        if self._paused:
+            return []
         return [
             i for i, stream in self.streams.items()
             if now - stream.heard_ns >= for_ns and self._sessions.is_open(i, now)[0] and self._sessions.is_open(i, now - for_ns)[0]
@@ -121,7 +127,7 @@ class Quotes:
                 continue
             stream.changed = False
             book = stream.bid, stream.ask, stream.bid_size, stream.ask_size
-            if stream.blocked or stream.sides != 3 or book == stream.before:
+            if self._paused or stream.blocked or stream.sides != 3 or book == stream.before:
                 continue
             stream.before, stream.shown = None, book
             self.emit(ev.Quote(now, stream.instrument.id, *book, now))
@@ -140,18 +146,28 @@ class Quotes:
             self._block(stream, why)
         return stream is not None
 
-    def pause(self, why: str) -> None:
-        """Pass nothing on until TWS has said again of what kind the prices are, or that they flow."""
+    def all_denied(self, why: str) -> None:
+        """Hear that no subscription has live prices; each is asked for anew from time to time."""
         for stream in self.streams.values():
             self._block(stream, why)
 
-    def resume(self) -> list[InstrumentId]:
-        """Return what was paused: it has to be asked for anew, because what it showed before is old."""
-        return [i for i, stream in self.streams.items() if stream.blocked and stream.kind == LIVE]
+    def farm(self, told: str, up: bool) -> list[InstrumentId]:
+        """Hear that a data farm is broken or back; return what has to be asked for anew, because it may have been forgotten.
+
+        told: text of the notice, which ends in the farm's name. Farms that serve other markets are none of our business.
+        """
+        _, named, name = told.rpartition(":")
+        if named and not name.startswith(FARM):
+            return []
+        was, self._paused = bool(self._paused), "" if up else told
+        if not up:
+            self.all_denied(told)
+        return list(self.streams) if up and was else []
 
     def _block(self, stream: Stream, why: str) -> None:
         """Note why prices are not passed on, and tell once; what is shown while they are not is not believed afterwards."""
         stream.blocked = why
+        why = self._paused or why
         if why:
             stream.bid = stream.ask = stream.bid_size = stream.ask_size = 0.0
             stream.sides, stream.changed = 0, False

@@ -78,10 +78,10 @@ class Session:
             why = "stopped"
             try:
                 await self._one(line)
-            except (LineError, RequestFailed) as error:
-                why = str(error)
             except TimeoutError:
                 why = "no answer in time"
+            except (OSError, RequestFailed) as error:  # the library raises ConnectionError where a line has just gone
+                why = str(error)
             finally:
                 self.line = None
                 line.close(why)
@@ -191,10 +191,8 @@ class Session:
         elif what is R.TOO_FAST and line is not None:
             line.budget.hold(HOLD_NS)
             self._alert(WARN, "ib.too_many_messages", told)
-        elif what is R.DATA_PAUSED:
-            self.quotes.pause(f"{code} {told}")
-        elif what is R.DATA_BACK and line is not None:
-            for instrument in self.quotes.resume():
+        elif what in (R.DATA_PAUSED, R.DATA_BACK) and line is not None:
+            for instrument in self.quotes.farm(told, up=what is R.DATA_BACK):
                 self.quotes.subscribe(line, self.contracts.found[instrument])
         elif what is R.TELL:
             self._alert(WARN, "ib.order_notice", f"{self.orders.name(req_id)} {code}: {told}".strip())
@@ -214,7 +212,7 @@ class Session:
         if self.quotes.denied(req_id, f"{code} {told}"):
             return
         if what is R.NO_DATA:
-            self.quotes.pause(f"{code} {told}")
+            self.quotes.all_denied(f"{code} {told}")
             return
         if self.orders.hint(req_id, code, told, refused=what is R.REFUSED) is None or what is R.UNKNOWN:
             self._alert(WARN, "ib.code", f"{code}: {told}")

@@ -21,6 +21,8 @@ from bot.venues.finding import Finding
 
 SHOWS = (ev.Quote, ev.MarkPrice, ev.FundingRate)
 """Market data: of what came before the start only the latest counts."""
+LOOK_BACK_NS = 3_600_000_000_000
+"""A statement comes with the bookings of this long before it: those of the account's time before a new run are then known."""
 BOOKINGS = (ev.OrderFilled, ev.FundingPaid, ev.CashBooked)
 
 
@@ -40,6 +42,7 @@ class Adapter(Venue, Protocol):
 class Line:
     """bot.model.ports.Venue on an adapter that `connect` has connected before. clock: UTC ns, the desk's.
 
+    An event's time is when it passes here; an adapter may have stamped it a little earlier than another one's that came before.
     fresh: the run is new, so what the account booked before its opening statement belongs to it: it never reaches the desk,
     however often the venue repeats it.
     """
@@ -98,8 +101,8 @@ class Line:
 
     async def stated(self, timeout_s: float) -> ev.VenueSnapshot:
         """Ask for the account's whole state and return it. Raises VenueError when no complete answer came in time."""
-        self.statement = None
-        self.adapter.send(QueryVenue(self.venue), self._clock())
+        self.statement, now = None, self._clock()
+        self.adapter.send(QueryVenue(self.venue, now - LOOK_BACK_NS), now)
         try:
             await self._until(lambda: self.statement is not None, timeout_s)
         except TimeoutError:
@@ -123,7 +126,7 @@ class Line:
             self.statement = event
         if not self._told_before(event):
             if self._emit is not None:
-                self._emit(event)
+                self._emit(msgspec.structs.replace(event, ts=self._clock()))  # several adapters, one order of time
             elif isinstance(event, SHOWS):
                 self._shown[type(event), event.instrument] = event
             elif isinstance(event, (*BOOKINGS, ev.Alert)):

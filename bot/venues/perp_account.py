@@ -13,7 +13,7 @@ from typing import Any
 from bot.model import event as ev
 from bot.model.ids import ClientId, InstrumentId
 from bot.venues.perp_ledger import Ledger
-from bot.venues.perp_line import Line, failures
+from bot.venues.perp_line import AHEAD_MS, Line, every, failures
 from bot.venues.perp_parse import MS, OrderState, fill, forced, net_positions, order_state, our_id, trade_client_id
 from bot.venues.perp_quirks import Account, number
 
@@ -25,7 +25,6 @@ OVERLAP_NS = 60 * S
 LEDGER_NS = 15 * S
 """The ledger is read at most this often: Binance counts 30 of 2,400 a minute for it, and questions may come every second."""
 SEEN = 20_000
-PAGE, PAGES = 500, 20
 TRIES = 3
 LATE_NS = 5 * S
 """A fill that a question finds and the stream has not told after this long was lost on the stream."""
@@ -55,8 +54,16 @@ class Fills:
 
     def streamed(self, trade: Mapping[str, Any]) -> ev.OrderFilled | None:
         """Return an execution of the stream; None when its message does not say whose it is: then it is asked for."""
-        raw = trade_client_id(trade, self._line.quirks) or self._line.known(str(trade.get("order") or ""))
+        quirks, fee = self._line.quirks, trade.get("fee") or {}
+        raw = self._raw(trade)
+        if quirks.stream_fee_sign < 0 and fee.get("cost") is not None:
+            trade = {**trade, "fee": {**fee, "cost": -number(fee["cost"])}}
         return None if raw is None else self._event(trade, raw)
+
+    def _raw(self, trade: Mapping[str, Any]) -> str | None:
+        """Return the client id of a trade's order as far as it is known without asking."""
+        said = trade_client_id(trade, self._line.quirks)
+        return self._line.known(str(trade.get("order") or "")) if said is None else said
 
     async def whole(self, trade: Mapping[str, Any]) -> ev.OrderFilled:
         """Return an execution, its order asked for when nothing else tells the client id.
@@ -65,7 +72,7 @@ class Fills:
         """
         line = self._line
         order_id = str(trade.get("order") or "")
-        raw = trade_client_id(trade, line.quirks) or line.known(order_id)
+        raw = self._raw(trade)
         if raw is None:
             state = order_state(await line.read(lambda: line.client.fetch_order(order_id, trade["symbol"])))
             raw = state.client_id
@@ -73,7 +80,7 @@ class Fills:
         return self._event(trade, raw)
 
     def _event(self, trade: Mapping[str, Any], raw: str) -> ev.OrderFilled:
-        return fill(trade, our_id(raw), self._line.symbols, self._line.clock(), forced(raw))
+        return fill(trade, our_id(raw), self._line.symbols, self._line.clock(), forced(raw, trade.get("info") or {}))
 
     async def of_order(self, state: OrderState, client_id: ClientId) -> list[ev.OrderFilled]:
         """Return the executions of one order."""
@@ -89,16 +96,14 @@ class Fills:
 
     async def since(self, symbol: str, since_ms: int) -> list[tuple[int, ev.OrderFilled]]:
         """Return (venue time in ms, execution) of one market since an instant, oldest first."""
-        found: dict[str, Any] = {}
-        for _ in range(PAGES):
-            page = await self._line.read(lambda since=since_ms: self._line.client.fetch_my_trades(symbol, since, PAGE))  # type: ignore[misc]
-            found.update((str(t["id"]), t) for t in page)
-            last = max((int(t["timestamp"]) for t in page), default=since_ms)
-            if len(page) < PAGE or last <= since_ms:
-                break
-            since_ms = last
-        else:
-            raise ValueError(f"{symbol}: more than {PAGES * PAGE} trades to catch up with")
+        line, size, found = self._line, self._line.quirks.page, dict[str, Any]()
+        until_ms = int(line.client.milliseconds()) + AHEAD_MS
+        for kind in ({}, *line.quirks.more_trades):
+
+            async def ask(a: int, b: int, kind: Mapping[str, Any] = kind) -> list[Any]:
+                return list(await line.read(lambda: line.client.fetch_my_trades(symbol, a, size, {**kind, "until": b})))
+
+            found.update((str(t["id"]), t) for t in await every(ask, since_ms, until_ms, size))
         ordered = sorted(found.values(), key=lambda t: (t["timestamp"], str(t["id"])))
         return [(int(t["timestamp"]), await self.whole(t)) for t in ordered]
 

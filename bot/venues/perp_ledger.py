@@ -8,19 +8,15 @@ from typing import Any
 
 from bot.model import event as ev
 from bot.model.instrument import Instrument, Rounding, round_qty
-from bot.venues.perp_line import Line
+from bot.venues.perp_line import AHEAD_MS, Line, every
 from bot.venues.perp_parse import MS
 from bot.venues.perp_quirks import number
 
-FUNDING = frozenset({"funding_fee", "funding", "fundingfee", "settlement"})
-WITH_FILLS = frozenset({"commission", "realized_pnl", "trade", "fee", "commission_rebate", "pnl"})
-"""Kinds that the fills themselves already account for."""
-OTHER = frozenset({"transfer", "deposit", "withdrawal", "transfer_in", "transfer_out", "internal_transfer", "insurance_clear", "bonus", "interest"})
-"""Kinds that are booked for exchanges whose ledger also lists trades, under names of their own."""
+WITH_FILLS = frozenset({"commission", "realized_pnl", "commission_rebate"})
+"""Kinds of Binance's income that the fills themselves already account for."""
 NEAR_MS = 120_000
 """A payment is booked within this of its stamp."""
 HOUR_MS = 3_600_000
-LEDGER_PAGE = 1_000
 
 
 class Ledger:
@@ -35,38 +31,36 @@ class Ledger:
         line, client = self._line, self._line.client
         out: list[ev.Event] = []
         if client.has.get("fetchLedger"):
-            entries = await line.read(lambda: client.fetch_ledger(None, since_ms, LEDGER_PAGE))
-            if len(entries) >= LEDGER_PAGE:
-                raise ValueError("more bookings than one answer holds")
-            for entry in sorted(entries, key=lambda e: (e["timestamp"], str(e["id"]))):
+            until_ms = int(client.milliseconds()) + AHEAD_MS
+            size = line.quirks.ledger_page
+            entries = await every(lambda a, b: line.read(lambda: client.fetch_ledger(None, a, size, {"until": b})), since_ms, until_ms, size)
+            unique = {(str(e["id"]), str(e["currency"]), e["timestamp"]): e for e in entries}
+            for entry in sorted(unique.values(), key=lambda e: (e["timestamp"], str(e["id"]))):
                 event = await self._event(entry)
                 if event is not None:
                     out.append(event)
-        if not line.quirks.ledger_has_funding and client.has.get("fetchFundingHistory"):
+        if not line.quirks.funding_kind and client.has.get("fetchFundingHistory"):
             for symbol in line.symbols.id_of:
                 paid = await line.read(lambda symbol=symbol: client.fetch_funding_history(symbol, since_ms))  # type: ignore[misc]
                 out.extend([await self._paid(line.symbols.of(symbol), p["timestamp"], number(p["amount"]), str(p["code"])) for p in paid])
         return out
 
     async def _event(self, entry: Mapping[str, Any]) -> ev.Event | None:
-        line = self._line
-        info = entry.get("info") or {}
-        kind = str(info.get("incomeType") or entry.get("type") or "").lower()
-        amount = number(entry["amount"]) * (-1 if entry.get("direction") == "out" else 1)
-        if kind in FUNDING:
-            if not line.quirks.ledger_has_funding:
-                return None
-            name = line.symbols.named(str(info.get("symbol")))
-            instrument = line.symbols.instruments.get(name)
+        """Return what an entry books, None for what fills or payments already tell."""
+        line, quirks = self._line, self._line.quirks
+        kind, info = kind_of(entry), entry.get("info") or {}
+        amount = abs(number(entry["amount"])) if entry.get("direction") else number(entry["amount"])
+        amount = -amount if entry.get("direction") == "out" else amount
+        if quirks.funding_kind and kind == quirks.funding_kind:
+            instrument = line.symbols.instruments.get(line.symbols.named(str(info.get("symbol"))))
             if instrument is not None:
                 return await self._paid(instrument, entry["timestamp"], amount, str(entry["currency"]))
-        if kind in WITH_FILLS or not amount:
+        elif kind in WITH_FILLS or (quirks.cash_kinds is not None and kind not in quirks.cash_kinds):
             return None
-        if not line.quirks.ledger_has_funding and kind not in OTHER:  # elsewhere trades appear under many names
+        if not amount:
             return None
-        return ev.CashBooked(
-            ts=line.clock(), venue=line.venue, kind=kind, amount=amount, currency=str(entry["currency"]), ref=f"{kind}:{entry['id']}:{entry['currency']}"
-        )
+        ref = f"{kind}:{entry['id']}:{entry['currency']}"
+        return ev.CashBooked(ts=line.clock(), venue=line.venue, kind=kind, amount=amount, currency=str(entry["currency"]), ref=ref)
 
     async def _paid(self, instrument: Instrument, at_ms: int, amount: Decimal, currency: str) -> ev.FundingPaid:
         """Return a payment under its stamp, with the rate and mark the exchange used; the quantity follows from them."""
@@ -89,8 +83,17 @@ class Ledger:
                 if stamp_of(int(row["timestamp"])) == stamp:
                     mark = (row.get("info") or {}).get("markPrice")
                     self._rates[key] = (float(row["fundingRate"]), float(mark or 0.0))
-        shown = line.rates.get((instrument.id, stamp * MS), 0.0), line.marks.get(instrument.id, 0.0)
-        return self._rates.get(key, shown)
+        rate, mark = self._rates.get(key, (line.rates.get((instrument.id, stamp * MS), 0.0), 0.0))
+        return rate, mark or line.marks.get(instrument.id, 0.0)
+
+
+def kind_of(entry: Mapping[str, Any]) -> str:
+    """Return an entry's kind in the exchange's own words, in ccxt's where those are numbers."""
+    info = entry.get("info") or {}
+    for word in (info.get("incomeType"), info.get("type"), entry.get("type")):
+        if word and not str(word).isdigit():
+            return str(word).lower()
+    return ""
 
 
 def stamp_of(at_ms: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from bot.model import event as ev
@@ -19,6 +19,8 @@ T = TypeVar("T")
 Log = Callable[[str, Mapping[str, Any]], None]
 KNOWN_ORDERS = 5_000
 KNOWN_RATES = 200
+AHEAD_MS = 5_000
+"""How far beyond now a span is asked for, so that the exchange's clock may be ahead of ours."""
 AGAIN_S = 0.2
 CLOSE_S = 1.0
 READ_S = 4.0
@@ -149,6 +151,20 @@ class Line:
     def alert(self, severity: ev.Severity, code: str, text: str) -> None:
         """Tell a person something."""
         self.emit(ev.Alert(ts=self.clock(), severity=severity, code=code, text=text))
+
+
+async def every(ask: Callable[[int, int], Awaitable[Sequence[Any]]], since_ms: int, until_ms: int, size: int) -> list[Any]:
+    """Return everything of a span; one whose answer is a full page of `size` is halved, whichever end the exchange begins at.
+
+    Raises ValueError where even a millisecond fills a page.
+    """
+    page = await ask(since_ms, until_ms)
+    if len(page) < size:
+        return list(page)
+    if until_ms - since_ms < 2:
+        raise ValueError(f"{size} and more within {until_ms - since_ms} ms")
+    middle = (since_ms + until_ms) // 2
+    return [*await every(ask, since_ms, middle, size), *await every(ask, middle + 1, until_ms, size)]
 
 
 def failures() -> tuple[type[BaseException], ...]:

@@ -95,12 +95,15 @@ def our_id(*candidates: Any) -> ClientId:
     return ""
 
 
-def forced(client_id: Any) -> str:
-    """Return "liquidation" or "adl" for the exchange's own orders, else "" (names of Binance and Bybit)."""
-    text = str(client_id or "").lower()
-    if "adl" in text:
+def forced(client_id: str, info: Mapping[str, Any]) -> str:
+    """Return "liquidation" or "adl" for what the exchange did itself, else "".
+
+    Binance says it with the client id of its own order (adl_autoclose, autoclose-...), Bybit with the kind of execution.
+    """
+    text, kind = client_id.lower(), str(info.get("execType") or "").lower()
+    if kind == "adltrade" or text.startswith("adl"):
         return "adl"
-    return "liquidation" if text.startswith(("autoclose", "liq")) else ""
+    return "liquidation" if kind == "busttrade" or text.startswith("autoclose") else ""
 
 
 class OrderState(msgspec.Struct, frozen=True):
@@ -168,12 +171,9 @@ def fee_of(trade: Mapping[str, Any], instrument: Instrument) -> tuple[Decimal, s
 
 
 def trade_client_id(trade: Mapping[str, Any], quirks: Quirks) -> str | None:
-    """Return the client id in a trade's own message, None when the exchange does not put it there."""
+    """Return the client id in a trade's own message, "" for an order that has none, None when the message does not say."""
     info = trade.get("info") or {}
-    for key in quirks.trade_ids:
-        if info.get(key):
-            return str(info[key])
-    return None
+    return next((str(info[key] or "") for key in quirks.trade_ids if key in info), None)
 
 
 def quote(ticker: Mapping[str, Any], instrument: InstrumentId, now: int) -> ev.Quote:

@@ -38,7 +38,9 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     live: orders may be sent, because client ids, a sandbox and a safety net exist; why_not says what is missing.
     client_id: parameter of create_order that carries our id. cancel_by, query_by: parameter of cancel_order and of the query.
     query: "order" (fetch_order) or "lists" (open orders, then closed ones). trade_ids: keys in a trade's raw message that
-    may hold our id. trades_by: parameter that asks for one order's trades, "" when there is none. error_map: which market's map of
+    may hold our id. trades_by: parameter that asks for one order's trades, "" when there is none. more_trades:
+    parameters of further questions for trades, of kinds that the first leaves out. stream_fee_sign: -1 where the stream's fee is
+    negative when charged. page: trades in one answer at most. error_map: which market's map of
     ccxt's exceptions applies to every URL, "" for the default.
     duplicate: codes that mean that the client id exists. ambiguous: codes of a failure inside the exchange, after which an order
     may exist. order_url: URL of the order socket, None for REST. private_mark: pattern
@@ -48,8 +50,10 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     `permissions` (implicit method), None where it cannot be asked. multi_assets: implicit method that tells
     multiAssetsMargin. account: reads the raw answer of fetch_balance. warm: a method that reads what the first order would
     otherwise wait for. positions_by_settle: one list per settle currency.
-    dead_man: what cancels our orders when the desk is gone. arm: sets it anew (client, market id, ms), for each market where
-    arm_each, else once for all.
+    funding_kind: how the ledger calls a funding payment, "" where the history of payments is asked instead (ccxt gives Bybit's
+    with the sign of a cost). cash_kinds: ledger entries that are booked as cash, None for all that no fill explains.
+    ledger_page: entries in one answer at most. dead_man: what cancels our orders when the desk is gone. arm: sets it anew (client,
+    market id, ms), for each market where arm_each, else once for all.
     """
 
     live: bool
@@ -60,6 +64,9 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     query: str = "order"
     trade_ids: tuple[str, ...] = ()
     trades_by: str = ""
+    more_trades: tuple[Mapping[str, Any], ...] = ()
+    stream_fee_sign: int = 1
+    page: int = 500
     error_map: str = ""
     duplicate: frozenset[str] = frozenset()
     ambiguous: frozenset[str] = frozenset()
@@ -83,7 +90,9 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     funding_field: str = "fundingRate"
     funding_interval_s: int = 28_800
     funding_source: str = "rate"
-    ledger_has_funding: bool = False
+    funding_kind: str = ""
+    cash_kinds: frozenset[str] | None = frozenset({"transfer", "deposit", "withdrawal", "interest"})
+    ledger_page: int = 100
     dead_man: str = ""
     arm: Callable[[Any, str, int], Awaitable[Any]] | None = None
     arm_each: bool = False
@@ -155,7 +164,7 @@ _BINANCE = Quirks(
     permissions="sapiGetAccountApiRestrictions", withdraws=lambda info: bool(info["enableWithdrawals"]), account=_binance_account,
     # 300 orders in 10 s, 1,200 a minute; of 2,400 weight a minute a query takes 5 at most times (Binance USD-M limits, read 2026-11).
     allowances=(Allowance(limit=280, span_ns=10 * _S, reserve=60), Allowance(limit=420, span_ns=_MINUTE, reserve=120)),
-    funding_source="mark", ledger_has_funding=True, options={"warnOnFetchOpenOrdersWithoutSymbol": False},
+    funding_source="mark", funding_kind="funding_fee", cash_kinds=None, ledger_page=1_000, options={"warnOnFetchOpenOrdersWithoutSymbol": False},
 )  # fmt: skip
 
 QUIRKS: dict[str, Quirks] = {
@@ -170,9 +179,11 @@ QUIRKS: dict[str, Quirks] = {
     ),
     "bybit": Quirks(
         live=True, client_id="orderLinkId", cancel_by="orderLinkId", query_by="orderLinkId", query="lists", trade_ids=("orderLinkId",), trades_by="orderId",
+        more_trades=({"execType": "AdlTrade"}, {"execType": "BustTrade"}), page=100,
         duplicate=frozenset({"110072"}), ambiguous=frozenset({"10000", "10016"}), envelope=("retCode", "result"), private_mark="/private",
         recv_window=True, sandbox="test",
         order_url=lambda x: str(x.implode_hostname(x.urls["api"]["ws"]["private"]["trade"])), order_login=True,
+        funding_kind="settlement", cash_kinds=frozenset({"transfer_in", "transfer_out", "interest", "bonus", "fee_refund"}), ledger_page=50,
         warm="is_unified_enabled", positions_by_settle=True, permissions="privateGetV5UserQueryApi",
         withdraws=_bybit_withdraws, account=_bybit_account, adl_rank=True,
         dead_man="when the account's stream is cut, if the account has it", arm=lambda x, market, ms: x.cancel_all_orders_after(ms),
@@ -180,7 +191,8 @@ QUIRKS: dict[str, Quirks] = {
         allowances=(Allowance(limit=10, span_ns=_S, reserve=4), Allowance(limit=300, span_ns=5 * _S, reserve=60)),
     ),
     "okx": Quirks(
-        live=True, trade_ids=("clOrdId",), trades_by="ordId", duplicate=frozenset({"51016"}), envelope=("code", "data"), private_mark="/private",
+        live=True, trade_ids=("clOrdId",), trades_by="ordId", stream_fee_sign=-1, page=100,
+        duplicate=frozenset({"51016"}), envelope=("code", "data"), private_mark="/private",
         sandbox="test", same_host=True,
         order_url=lambda x: str(x.get_url("private", "private")), order_login=True,
         permissions="privateGetAccountConfig", withdraws=_okx_withdraws, account=_okx_account, dead_man="countdown of the account",

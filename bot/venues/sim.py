@@ -33,11 +33,6 @@ Arrival = Callable[[int], int]
 """Instant at which an order sent now arrives (backtests: when the next price can be had). An order that arrives at the
 very instant of a quote meets the one before it, so a caller who wants the new quote returns one ns later."""
 
-RESTART_NS = 3_600_000_000_000
-"""After a restart the first full answer repeats bookings this old: the desk may have died before it booked them."""
-OVERLAP_NS = 60_000_000_000
-"""Later answers repeat bookings from this long before the previous one: replies may have been lost or late."""
-
 AGAIN_NS = 60_000_000_000
 """How often a timed fault that found nothing to act on looks again."""
 
@@ -64,7 +59,6 @@ class SimVenue:
         self._log = log
         self._arrival = arrival
         self._now = now_ns
-        self._since_ns = now_ns - RESTART_NS
         self._wire = Wire(delays, f"{seed} {exchange.venue}")
         self._gate = Gate(budget, self.plan)
         self._emit: Emit = _unconnected
@@ -228,8 +222,7 @@ class SimVenue:
             else:
                 exchange.query(command.client_id, now)
         elif isinstance(command, QueryVenue):
-            exchange.snapshot(now, self._since_ns)
-            self._since_ns = now - OVERLAP_NS
+            exchange.snapshot(now, command.since_ns)
         self._reply(now, asked=not isinstance(command, Cancel))
 
     def _refuse(self, now: int, command: Command) -> None:

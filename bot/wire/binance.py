@@ -136,6 +136,7 @@ class Server:
         """Do what the clock decides."""
         self.orders.tick(now_ns)
         self.hub.expire(all_of_them=False)
+        self.hub.retire()
         if self.hub.listened and self.faults.struck(K.LISTEN_KEY_EXPIRED):
             self.hub.expire(all_of_them=True)
         self.lines.look(now_ns)

@@ -68,8 +68,11 @@ class Blotter:
 
     def mint(self) -> str:
         """Return an id for an order whose client gave none."""
-        self._minted += 1
-        return f"B{self._minted:011d}"
+        while True:
+            self._minted += 1
+            name = f"B{self._minted:011d}"
+            if name not in self.exchange.orders and name not in self.held:
+                return name
 
     def name(self, client_id: str) -> ClientId:
         """Return what an order is called at the exchange: as its client calls it, when that can name an order and does not yet."""

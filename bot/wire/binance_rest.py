@@ -24,7 +24,6 @@ from bot.wire.binance_tickers import TickerDesk
 _S = 1_000_000_000
 Ask = Callable[[Params], Any]
 PUBLIC, KEY, SIGNED = "public", "key", "signed"
-BODY_LIMIT = 64 * 1024
 
 
 class Rest:
@@ -50,7 +49,7 @@ class Rest:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; nothing a client sends raises out of here."""
         try:
-            body = (await request.content.read(BODY_LIMIT)).decode("utf-8", "replace") if request.body_exists else ""
+            body = (await request.read()).decode("utf-8", "replace")
             status, answer, retry_s = await self._answer(request, body)
         except Spoilt as spoilt:
             return web.Response(status=spoilt.status, text=spoilt.text, content_type=spoilt.content_type)

@@ -14,6 +14,8 @@ from bot.wire.binance_errors import Refused
 
 KEY_NS = 3_600_000_000_000
 """How long a listen key lives without being kept alive (exchange's page, read 2026-11)."""
+DAY_NS = 86_400_000_000_000
+"""How long a connection lives (same source)."""
 BACKLOG = 10_000
 """Messages that may wait for a slow reader; one that has more is cut off."""
 MOST_STREAMS = 1_024
@@ -22,10 +24,11 @@ CHANNELS = {"depth", "depth5", "depth10", "depth20", "bookTicker", "markPrice", 
 
 
 class Stream:
-    """One connection. names: stream by (symbol, channel). combined: whether messages are wrapped. keys: its listen keys."""
+    """One connection. names: stream by (symbol, channel). combined: whether messages are wrapped. keys: its listen keys. until: its end, UTC ns."""
 
-    def __init__(self, socket: web.WebSocketResponse, combined: bool) -> None:
+    def __init__(self, socket: web.WebSocketResponse, combined: bool, until: int) -> None:
         self.socket = socket
+        self.until = until
         self.combined = combined
         self.names: dict[tuple[str, str], str] = {}
         self.keys: set[str] = set()
@@ -136,6 +139,13 @@ class Hub:
             del self._keys[key]
         return bool(over)
 
+    def retire(self) -> None:
+        """End connections whose day is over."""
+        now = self._clock()
+        for s in list(self.streams):
+            if s.until <= now:
+                s.abort()
+
     @property
     def listened(self) -> bool:
         """Return whether a user stream is open."""
@@ -147,7 +157,7 @@ class Hub:
         """Serve one connection: streams named in its address, then whatever it asks for."""
         socket = web.WebSocketResponse(heartbeat=180.0)
         await socket.prepare(request)
-        stream = Stream(socket, combined=request.path.rstrip("/").endswith("stream"))
+        stream = Stream(socket, combined=request.path.rstrip("/").endswith("stream"), until=self._clock() + DAY_NS)
         stream.transport = request.transport
         named = _named(request.path) + request.query.get("streams", "").split("/")
         for name in [*named, request.query.get("listenKey", "")]:

@@ -6,11 +6,11 @@ import msgspec
 
 HOST = "127.0.0.1"
 KEY, SECRET = "wire-key", "wire-secret"
-"""What the simulated exchange signs with unless told otherwise: of this market alone, and printed in the ready line."""
+"""What the simulated exchange signs with unless told otherwise: of this market alone, so no secret."""
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the servers listen. account: the broker's; key, secret: what the exchange signs with, good for this simulator alone.
+    """Where the servers listen. account: the broker's; key, secret: what the exchange signs with, "" when it was told others.
 
     market_now: the market's time when the line was made. offset_ns: market time minus UTC.
     """

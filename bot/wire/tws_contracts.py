@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -132,7 +133,7 @@ def trading_hours(root: str, now_ns: int) -> str:
         day = first + timedelta(days=n)
         begin, end = _midnight(day), _midnight(day + timedelta(days=1))
         opens = [i for i in intervals(root, begin, end) if i.state is State.OPEN]
-        parts += [f"{_local(day, i.from_ns - begin)}-{_local(day, i.to_ns - begin)}" for i in opens] or [f"{day:%Y%m%d}:CLOSED"]
+        parts += [f"{_local(i.from_ns)}-{_local(i.to_ns)}" for i in opens] or [f"{day:%Y%m%d}:CLOSED"]
     return ";".join(parts)
 
 
@@ -140,6 +141,6 @@ def _midnight(day: date) -> int:
     return chicago_ns(day, datetime.min.time())
 
 
-def _local(day: date, ns: int) -> str:
-    """Return Chicago time `ns` after midnight; days with a clock change close and open on either side of it, not in it."""
-    return (datetime.combine(day, datetime.min.time()) + timedelta(microseconds=ns // 1_000)).strftime("%Y%m%d:%H%M")
+def _local(ns: int) -> str:
+    """Return an instant as Chicago's clock shows it."""
+    return datetime.fromtimestamp(ns // 1_000_000_000, ZoneInfo(ZONE)).strftime("%Y%m%d:%H%M")

@@ -19,6 +19,7 @@ SMALL = HEAVY | {"sqlalchemy", "alembic", "numpy", "plotly", "jinja2", "rich", "
 
 VERBS = [
     (["--help"], LIGHT), (["paper", "--help"], LIGHT), (["backtest", "--help"], LIGHT), (["status", "--json"], SMALL),
+    (["wire", "--help"], LIGHT), (["doctor", "--help"], LIGHT), (["live", "--help"], LIGHT),
     (["kill", "--json"], SMALL), (["resume", "--reason", "test", "--json"], SMALL), (["config", "check"], SMALL),
     (["sessions", "--symbol", "MBT", "--from", "2026-11-06", "--to", "2026-11-07"], SMALL),
     (["paper", "--for", "5m", "--speed", "max", "--json"], DESK),

@@ -16,7 +16,7 @@ from bot.kill.latch import AUDIT, AuditLine, check_audit
 
 def test_a_holding_desk_leaves_a_venue(tmp_path: Path) -> None:
     """Both legs go while both trade, confirmed by the venues; shown, idempotent, exit 6 at the end of the run, nothing starts, a replay agrees."""
-    with desk(tmp_path, "--speed", "1200", "--seed", "1", "--for", "20h") as (process, ready):
+    with desk(tmp_path, "--speed", "400", "--seed", "1", "--for", "2h") as (process, ready):
         holding(tmp_path)
         killed = result(tmp_path, "kill", "--venue", "perp", "--reason", "insolvent")
         assert (killed["level"], killed["evacuate"], killed["desk"]) == ("EVACUATE", ["perp"], "running")
@@ -42,7 +42,7 @@ def test_a_holding_desk_leaves_a_venue(tmp_path: Path) -> None:
 
 def test_what_a_dead_desk_held_is_left_on_every_venue(tmp_path: Path) -> None:
     """After SIGKILL nobody closes: both legs are named, exit 6, and the latch keeps its venue until a resume."""
-    with desk(tmp_path, "--speed", "1200", "--seed", "1") as (process, ready):
+    with desk(tmp_path, "--speed", "400", "--seed", "1") as (process, ready):
         holding(tmp_path)
         process.send_signal(signal.SIGKILL)
         process.wait()

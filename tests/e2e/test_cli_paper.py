@@ -139,7 +139,7 @@ def holding(data: Path) -> dict[str, Any]:
 
 def test_kill_flattens_a_holding_desk_and_latches(tmp_path: Path) -> None:
     """kill from another terminal closes both legs, is confirmed by the venues, and nothing starts until a resume."""
-    with desk(tmp_path, "--speed", "1200", "--seed", "1") as (process, _):
+    with desk(tmp_path, "--speed", "400", "--seed", "1") as (process, _):
         holding(tmp_path)
         killed = result(tmp_path, "kill", "--reason", "test")
         assert killed["reached"] and killed["confirmed_flat"] and killed["residual"] == [] and killed["desk"] == "running"
@@ -158,7 +158,7 @@ def test_kill_flattens_a_holding_desk_and_latches(tmp_path: Path) -> None:
 
 def test_killing_what_died_holding_says_what_is_left(tmp_path: Path) -> None:
     """After SIGKILL mid-trade the venues' own logs still hold the legs: kill exits 6, and --continue closes them."""
-    with desk(tmp_path, "--speed", "1200", "--seed", "1") as (process, ready):
+    with desk(tmp_path, "--speed", "400", "--seed", "1") as (process, ready):
         holding(tmp_path)
         process.send_signal(signal.SIGKILL)
         process.wait()

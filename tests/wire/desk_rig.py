@@ -18,15 +18,15 @@ BOT = (sys.executable, "-m", "bot")
 LIMIT_S = 90.0
 
 
-def environment(folder: Path, **more: str) -> dict[str, str]:
+def environment(folder: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of a verb with its own data folder."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("BOT_", "BOT__"))}
-    return {**clean, "BOT_DATA_DIR": str(folder), "PYTHONPATH": str(ROOT), **more}
+    return {**clean, "BOT_DATA_DIR": str(folder), "PYTHONPATH": str(ROOT), **(more or {})}
 
 
-def verb(folder: Path, *argv: str, timeout_s: float = LIMIT_S, **more: str) -> subprocess.CompletedProcess[str]:
+def verb(folder: Path, *argv: str, timeout_s: float = LIMIT_S, secrets: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a verb to its end."""
-    return subprocess.run([*BOT, *argv], capture_output=True, text=True, env=environment(folder, **more), timeout=timeout_s, check=False)
+    return subprocess.run([*BOT, *argv], capture_output=True, text=True, env=environment(folder, secrets), timeout=timeout_s, check=False)
 
 
 def last_line(text: str) -> dict[str, Any]:
@@ -36,10 +36,10 @@ def last_line(text: str) -> dict[str, Any]:
 
 
 @contextmanager
-def wire(folder: Path, *options: str) -> Iterator[dict[str, Any]]:
+def wire(folder: Path, *options: str, secrets: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
     """Run `wire`; give its ready line."""
     with (folder / "wire.err").open("w", encoding="utf-8") as err:
-        process = subprocess.Popen([*BOT, "wire", *options], stdout=subprocess.PIPE, stderr=err, text=True, env=environment(folder))
+        process = subprocess.Popen([*BOT, "wire", *options], stdout=subprocess.PIPE, stderr=err, text=True, env=environment(folder, secrets))
     try:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -20,7 +20,7 @@ SPEED = 15.0
 """Seconds of market time in one of the wall: what lasts long in a market does not last as long in a test."""
 QUOTES = tuple((float(n), 70_000.0 + 10 * n, 70_010.0 + 10 * n, 8.0) for n in range(90))
 """One quote a second of market time, each 10 higher."""
-PACE = Pace(connect=3.0, answer=1.0, probe=0.2, stale=5.0, retry=0.02, retry_max=0.1, fresh=0.05)
+PACE = Pace(connect=3.0, answer=0.6, probe=0.15, stale=5.0, retry=0.02, retry_max=0.1, fresh=0.05)
 E = TypeVar("E")
 
 
@@ -70,12 +70,12 @@ class Rig:
         await until(lambda: self.up and self.of(ev.Quote))
 
 
-async def flow(desk: Desk) -> None:
-    """Let the market's clock follow the wall, SPEED times as fast."""
+async def flow(desk: Desk, speed: float = SPEED) -> None:
+    """Let the market's clock follow the wall, `speed` times as fast."""
     loop = asyncio.get_running_loop()
-    began = loop.time() - desk.at / SPEED
+    began = loop.time() - desk.at / speed
     while True:
-        desk.to(max(desk.at, (loop.time() - began) * SPEED))
+        desk.to(max(desk.at, (loop.time() - began) * speed))
         await asyncio.sleep(0.002)
 
 
@@ -97,14 +97,14 @@ async def adapter(
 Body = Callable[[Rig], Awaitable[None]]
 
 
-def play(body: Body, *, pace: Pace = PACE, pins: dict[str, str] | None = None, **more: Any) -> None:
+def play(body: Body, *, pace: Pace = PACE, pins: dict[str, str] | None = None, speed: float = SPEED, **more: Any) -> None:
     """Let a body have an adapter that has begun to connect, and a market whose clock runs."""
 
     heard: list[Any] = []
 
     async def whole() -> None:
         async with asyncio.timeout(LIMIT_S), running(**more) as desk:
-            clock = asyncio.ensure_future(flow(desk))
+            clock = asyncio.ensure_future(flow(desk, speed))
             try:
                 async with adapter(desk, pace, pins=pins) as rig:
                     rig.heard = heard

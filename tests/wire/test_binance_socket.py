@@ -268,6 +268,35 @@ def test_an_expired_listen_key_says_so_and_nothing_after() -> None:
     run(check)
 
 
+def test_a_connection_lives_a_day() -> None:
+    async def check(desk: Desk, raw: Raw) -> None:
+        async with raw.session.ws_connect(f"ws://{raw.base}/ws/btcusdt@bookTicker") as socket:
+            await until(lambda: desk.server.hub.streams)
+            desk.to(86_399.0)
+            assert len(desk.server.hub.streams) == 1
+            desk.to(86_400.0)
+            assert (await socket.receive()).data is None or socket.closed
+            await until(lambda: not desk.server.hub.streams)
+
+    run(check)
+
+
+def test_a_body_may_come_in_pieces() -> None:
+    async def check(desk: Desk, raw: Raw) -> None:
+        body = f"{ORDER}&timestamp={desk.world.clock() // 1_000_000}"
+        body += f"&signature={sign(SECRET, body)}"
+        reader, writer = await asyncio.open_connection(*raw.base.split(":"))
+        head = f"POST /fapi/v1/order HTTP/1.1\r\nHost: x\r\nX-MBX-APIKEY: {KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
+        for piece in (head, body[:40], body[40:]):
+            writer.write(piece.encode())
+            await writer.drain()
+            await raw.ask("GET", "/fapi/v1/ping")  # the server has read the piece by the time it answers this
+        assert (await reader.readline()).split()[1] == b"200"
+        writer.close()
+
+    run(check)
+
+
 def test_subscriptions_come_and_go_by_message() -> None:
     async def check(desk: Desk, raw: Raw) -> None:
         async with raw.session.ws_connect(f"ws://{raw.base}/ws/btcusdt@markPrice@1s") as socket:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 
+import msgspec
 import pytest
 from ib_rig import MBT, PACE, START, Rig, S, adapter, play, until
 
@@ -199,3 +200,26 @@ def test_an_order_of_another_hand_is_in_the_snapshot_and_its_fill_without_an_id(
         assert rig.of(ev.VenueSnapshot)[1].positions == {MBT.id: -2}
 
     play(body)
+
+
+def test_what_waits_for_room_can_be_called_back_and_never_takes_another_connection() -> None:
+    async def body(rig: Rig) -> None:
+        await rig.quoted()
+        names = [f"P00001L{n:08d}" for n in range(60)]
+        for n, name in enumerate(names):
+            rig.submit(name, Side.BUY, 1, 60_000 + 5 * n)
+        rig.cancel(names[-1])
+        assert [(b.client_id, b.reason) for b in rig.of(ev.SendBlocked)] == [(names[-1], "cancelled before it left")]
+        await until(lambda: rig.of(ev.OrderAccepted))
+        for client in list(rig.desk.server.clients.values()):
+            client.cut(hard=True)
+        await until(lambda: not rig.up)
+        await until(lambda: rig.up)
+        blocked = {b.client_id for b in rig.of(ev.SendBlocked)}
+        assert {b.reason for b in rig.of(ev.SendBlocked)} == {"cancelled before it left", "connection lost"}
+        assert not blocked & set(rig.desk.exchange.orders)
+        for name in names:
+            rig.query(name)
+        await until(lambda: {e.client_id for e in (*rig.of(ev.OrderAccepted), *rig.of(ev.OrderNotFound))} >= set(names) - blocked)
+
+    play(body, pace=msgspec.structs.replace(PACE, queued=10.0))

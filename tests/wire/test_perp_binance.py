@@ -12,6 +12,7 @@ from perp_rig import PERP, START, D, Rig, S, running, until
 from bot.model import event as ev
 from bot.model.command import Cancel, QueryOrder, QueryVenue
 from bot.model.order import Outcome, Side, TimeInForce
+from bot.venues.perp import PerpVenue
 
 pytest.importorskip("ccxt", reason="ccxt is not installed here")
 
@@ -184,3 +185,62 @@ def test_parts_of_an_order_come_one_by_one_and_add_up() -> None:
         assert [e.up for e in rig.of(ev.VenueStatus)] == [True]
 
     run(body, moves=moves)
+
+
+def test_an_account_in_the_wrong_mode_gets_no_orders() -> None:
+    async def body(rig: Rig) -> None:
+        other = rig.adapter(leverage=7)
+        rig.server.rest._routes["GET", "/fapi/v1/positionSide/dual"] = ("signed", 30, lambda p: {"dualSidePosition": True})
+        bad = {f.name: f for f in await other.examine() if not f.ok}
+        assert set(bad) == {"account mode", "leverage"} and "one-way" in bad["account mode"].fix and "to 7" in bad["leverage"].fix
+        heard: list[ev.Event] = []
+        other.start(heard.append)
+        await until(lambda: any(isinstance(e, ev.VenueStatus) and not e.up for e in heard), rig)
+        assert any(isinstance(e, ev.Alert) and e.severity is ev.Severity.CRIT for e in heard)
+        assert not any(isinstance(e, ev.VenueStatus) and e.up for e in heard)
+        other.stop()
+        await other.closed()
+
+    run(body)
+
+
+def test_without_a_key_there_is_data_and_nothing_else() -> None:
+    async def body(rig: Rig) -> None:
+        await until(lambda: rig.of(ev.Quote) and rig.of(ev.MarkPrice), rig)
+        client_id = rig.order(1)
+        await until(lambda: rig.about(client_id), rig)
+        assert rig.about(client_id)[0].outcome is Outcome.DENIED and rig.exchange.orders == {}
+        rig.venue.send(QueryVenue("perp"), rig.clock())
+        await until(lambda: rig.of(ev.QueryFailed), rig)
+
+    run(body, key="", secret="")
+
+
+def test_terms_that_do_not_agree_keep_the_venue_down() -> None:
+    import msgspec
+
+    async def body(rig: Rig) -> None:
+        wrong = msgspec.structs.replace(PERP, unit=D("0.01"))
+        other = PerpVenue("perp", {wrong.id: wrong}, rig.endpoint(), clock=rig.clock)
+        heard: list[ev.Event] = []
+        other.start(heard.append)
+        await until(lambda: any(isinstance(e, ev.Alert) and e.code == "perp.terms" and "0.01 here" in e.text for e in heard), rig)
+        assert not any(isinstance(e, ev.VenueStatus) and e.up for e in heard)
+        other.stop()
+        await other.closed()
+
+    run(body)
+
+
+def test_it_can_be_stopped_at_any_moment() -> None:
+    async def body(rig: Rig) -> None:
+        for pause in (0.0, 0.02, 0.05, 0.1):
+            other, heard = rig.adapter(), list[ev.Event]()
+            other.start(heard.append)
+            await asyncio.sleep(pause)
+            other.stop()
+            told = len(heard)
+            await other.closed()
+            assert len(heard) == told
+
+    run(body)

@@ -133,7 +133,7 @@ def test_a_clock_that_jumps_is_followed() -> None:
 
 def test_a_ban_is_waited_out() -> None:
     async def body(rig: Rig) -> None:
-        rig.hurt(K.RATE_BAN, seconds=2.0)
+        rig.hurt(K.RATE_BAN, seconds=1.0)
         rig.venue.send(QueryVenue("perp"), rig.clock())
         await until(lambda: rig.of(ev.QueryFailed), rig)
         struck = rig.hits(K.RATE_BAN)
@@ -146,7 +146,7 @@ def test_a_ban_is_waited_out() -> None:
 
 def test_a_revoked_key_takes_the_venue_down_until_it_is_back() -> None:
     async def body(rig: Rig) -> None:
-        rig.hurt(K.KEY_REVOKED, seconds=1.5)
+        rig.hurt(K.KEY_REVOKED, seconds=0.5)
         rig.venue.send(QueryVenue("perp"), rig.clock())
         await until(lambda: [e.up for e in rig.of(ev.VenueStatus)] == [True, False, True], rig, 10.0)
 
@@ -213,7 +213,7 @@ def test_what_the_exchange_does_unasked_is_told_with_its_reason(kind: K) -> None
 @pytest.mark.parametrize("kind", [K.DROP, K.OUTAGE], ids=lambda k: k.value)
 def test_a_line_that_is_cut_comes_back(kind: K) -> None:
     async def body(rig: Rig) -> None:
-        rig.hurt(kind, seconds=1.0)
+        rig.hurt(kind, seconds=0.4)
         if kind is K.OUTAGE:
             rig.site._schedule()
         await until(lambda: [e.up for e in rig.of(ev.VenueStatus)] == [True, False, True], rig, 12.0)
@@ -231,7 +231,7 @@ def test_a_silent_line_is_found_out(kind: K, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(perp_line, "READ_S", 0.5)
 
     async def body(rig: Rig) -> None:
-        rig.hurt(kind, seconds=2.0)
+        rig.hurt(kind, seconds=1.0)
         await until(lambda: any(what in ("market_silent", "market_error", "account_down") for what, _ in rig.logged), rig)
         await until(lambda: rig.clock() > rig.server.faults.plan.on(kind, 0).until_ns if rig.server.faults.plan.on(kind, 0) else True, rig)
         seen = len(rig.of(ev.Quote))

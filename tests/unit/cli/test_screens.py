@@ -16,7 +16,7 @@ from bot.desk.feed import REFUSAL_EVERY, Feed, Line, Together, describe
 from bot.desk.frame import BANNER, View, frame
 from bot.desk.incidents import Incident, Incidents
 from bot.desk.screen import Screen, pace
-from bot.desk.snapshot import Snapshot, take
+from bot.desk.snapshot import Snapshot, _pair_blocks, take
 from bot.engine.observations import AlwaysOpen
 from bot.engine.pair import Execution
 from bot.engine.step import NOTHING, Engine, Step
@@ -183,6 +183,17 @@ def test_snapshot_says_what_is_held_and_what_is_not_known(world: World) -> None:
     blank = take(unborn(), run_id="x")
     assert blank.state == "HALTED" and blank.equity_usd is None and blank.legs[0].mark is None
     assert any("not reconciled" in r for r in blank.blocked_by) and any("unreachable" in r for r in blank.blocked_by)
+
+
+def test_each_reason_is_given_once() -> None:
+    """A pair disarmed by a stop says so itself; that its strategy waits for the same is no second reason."""
+    world = World()
+    world.run(5)
+    world.pair.armed = False
+    (row,) = take(world.engine, run_id="x").pairs
+    assert _pair_blocks(world.pair, msgspec.structs.replace(row, blocked="disarmed after a stop")) == [f"{row.id}: disarmed after a stop"]
+    world.pair.armed = True
+    assert _pair_blocks(world.pair, msgspec.structs.replace(row, blocked="z 0.3 < 2")) == [f"{row.id}: z 0.3 < 2"]
 
 
 def test_a_kill_level_and_what_blocks_are_shown(world: World) -> None:

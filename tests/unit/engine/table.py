@@ -57,7 +57,7 @@ class Table:
         self.terms = {i.id: i for i in (MBT, hedge, STABLE)}
         self.ob: Obligations = fresh(1, "S", (PairTerms(id="conv", strategy="x", lead=MBT.id, hedge=hedge.id, stable=stable),), ("cme", "perp"))
         self.ob.now = NOW
-        self.ob.ready = self.ob.started = True
+        self.ob.ready, self.ob.started_ns = True, NOW
         for silo in self.ob.silos.values():
             silo.up = True
         self.books = {i: Book(i) for i in self.terms}

@@ -6,10 +6,13 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 from table import MBT, NOW, PERP, S, Table
 
+from bot.engine.obligations import fresh
 from bot.engine.observations import REPLAY_NS
+from bot.engine.unasked import adopt
 from bot.model import event as ev
 from bot.model.command import Cancel, Command, QueryOrder, Submit
 from bot.model.intent import PairIntent
@@ -212,3 +215,39 @@ def test_a_refused_cancel_is_asked_for_again() -> None:
     assert world.cancels[:2] == [cid, cid] and order.outcome is Outcome.CANCELLED
     between = [e for e in world.journal if getattr(e, "client_id", "") == cid]
     assert [type(e).__name__ for e in between][-5:] == ["CancelIntended", "NoAnswer", "OrderAccepted", "CancelIntended", "OrderEnded"]
+
+
+def test_an_overfill_is_hedged_and_stops_openings_until_a_resume() -> None:
+    """F46: more than was asked is booked and brought back to the target; nothing opens before a person has given a reason."""
+    world = World()
+    world.run(5)
+    world.wish.target = D(10)
+    world.run(1)
+    lead = next(s for s in world.sent if s.instrument == "MBTX26")
+    world.held["MBTX26"] = world.held.get("MBTX26", D(0)) + 2
+    world.process(ev.OrderFilled(ts=world.now, venue="cme", client_id=lead.client_id, instrument="MBTX26", exec_id="more", side=Side.BUY, qty=D(2),
+                                 price=D(70_000), fee=D(6), fee_currency="USD"))  # fmt: skip
+    assert [e.code for e in world.journal if isinstance(e, ev.Alert)] == ["order.overfill"]
+    assert lead.client_id in world.engine.ob.halted and "filled 12 of 10" in world.engine.ob.halted
+    world.run(10)
+    assert world.held == {"MBTX26": D(10), "BTCUSDT": D("-1.000")}, "the surplus is brought back while nothing may open"
+    world.wish.target = D(20)
+    world.run(10)
+    assert world.held["MBTX26"] == 10, "openings wait"
+    world.process(ev.KillSet(ts=world.now, level=ev.KillLevel.NONE, kill_id="k", reason="looked at"))
+    world.wish.target = D(21)
+    world.run(40)
+    assert not world.engine.ob.halted and world.held["MBTX26"] > 10
+
+
+def test_a_bust_belongs_to_the_pair_whose_execution_it_takes_back() -> None:
+    """F47 with two pairs on one perp: the order that was filled names the pair; what no order explains stays quarantined."""
+    world = entered()
+    other = msgspec.structs.replace(world.pairs[0], id="second")
+    ob = world.engine.ob
+    ob.pairs["second"] = fresh(1, "S", (other,), ("cme", "perp")).pairs["second"]
+    hedge = next(s for s in world.sent if s.instrument == "BTCUSDT")
+    fill = ev.OrderFilled(ts=world.now, venue="perp", client_id="", instrument="BTCUSDT", exec_id=f"{ob.orders[hedge.client_id].execs[0]}-bust", side=Side.BUY,
+                          qty=D(1), price=D(70_000), fee=D(0), fee_currency="USDT", reason="bust")  # fmt: skip
+    assert [e.pair for e in adopt(ob, fill) if isinstance(e, ev.Allocated)] == [PAIR]
+    assert not list(adopt(ob, msgspec.structs.replace(fill, exec_id="unheard-of-bust")))

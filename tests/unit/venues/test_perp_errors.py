@@ -146,3 +146,25 @@ def test_credentials_never_reach_a_text() -> None:
 
 def test_success_codes_are_no_error_codes() -> None:
     assert codes_in('{"code":"0","sCode":"51016","retCode":-1}') == ("51016", "-1")
+
+
+@pytest.mark.parametrize(
+    ("exchange", "message", "meaning", "exists"),
+    [
+        ("bybit", {"reqId": "1", "retCode": 110007, "retMsg": "ab not enough for new order", "op": "order.create", "data": {}}, M.REFUSED, False),
+        ("bybit", {"reqId": "1", "retCode": 110072, "retMsg": "OrderLinkedID is duplicate", "op": "order.create", "data": {}}, M.REFUSED, True),
+        ("okx", {"id": "1", "op": "batch-orders", "code": "1", "msg": "", "data": [{"sCode": "51008", "sMsg": "Insufficient balance"}]}, M.REFUSED, False),
+        ("okx", {"id": "1", "op": "batch-orders", "code": "1", "msg": "", "data": [{"sCode": "51016", "sMsg": "exists"}]}, M.REFUSED, True),
+        ("okx", {"id": "1", "op": "batch-orders", "code": "50004", "msg": "Endpoint request timeout", "data": []}, M.UNKNOWN, False),
+    ],
+    ids=lambda v: str(v)[:24],
+)  # fmt: skip
+def test_bybit_and_okx_over_the_order_socket(exchange: str, message: dict[str, Any], meaning: Meaning, exists: bool) -> None:
+    async def look(client: Any) -> None:
+        answers = Answers()
+        answers.url = "wss://x/v5/private"
+        client.handle_message(answers, message)
+        found = verdict(answers.rejected[0], QUIRKS[exchange])
+        assert (found.meaning, found.exists) == (meaning, exists), found
+
+    on(exchange, look)
