@@ -11,7 +11,7 @@ from bot.model.ids import ClientId
 from bot.model.order import OrderSpec, Outcome, TimeInForce
 from bot.venues.budget import Priority
 from bot.venues.perp_account import Fills
-from bot.venues.perp_errors import Meaning
+from bot.venues.perp_errors import Meaning, told
 from bot.venues.perp_line import Line, failures
 from bot.venues.perp_parse import OrderState, order_events, order_state
 from bot.venues.perp_quirks import number
@@ -74,12 +74,14 @@ class Orders:
 
     def _off_grid(self, spec: OrderSpec) -> str:
         """Return why this is no order, or why the library would send another: it cuts off what does not fit its grid."""
-        terms = self._line.symbols.instruments[spec.instrument]
-        if not (spec.qty.is_finite() and spec.limit.is_finite() and spec.qty > 0 and spec.limit > 0) or spec.qty % terms.lot or spec.limit % terms.tick:
-            return f"{spec.qty} @ {spec.limit} is not on the grid of {spec.instrument}"
+        if not (spec.qty.is_finite() and spec.limit.is_finite() and spec.qty > 0 and spec.limit > 0):
+            return f"{spec.qty} @ {spec.limit} is no order"
         client, symbol = self._line.client, self._line.symbols.symbol[spec.instrument]
-        price = number(client.price_to_precision(symbol, float(spec.limit)))
-        qty = number(client.amount_to_precision(symbol, float(spec.qty)))
+        try:
+            price = number(client.price_to_precision(symbol, float(spec.limit)))
+            qty = number(client.amount_to_precision(symbol, float(spec.qty)))
+        except failures() as error:  # less than the smallest step of the grid
+            return told(error)
         return "" if (price, qty) == (spec.limit, spec.qty) else f"{spec.qty} @ {spec.limit} would be sent as {qty} @ {price}"
 
     async def _place(self, spec: OrderSpec) -> Any:
