@@ -83,7 +83,7 @@ class IbVenue:
                 self._task.result()
 
     def send(self, command: Command, now_ns: int) -> None:
-        """Hand over one command. An order that cannot leave is answered with SendBlocked, a question without a session fails."""
+        """Hand over one command. An order that cannot leave is answered within the call, a question without a session fails."""
         session = self.session
         if isinstance(command, Submit):
             self._outbox.submit(command)
@@ -93,7 +93,7 @@ class IbVenue:
             elif isinstance(command, QueryOrder):
                 session.looks.order(command.client_id)
             else:
-                session.looks.venue()
+                session.looks.venue(command.since_ns)
         else:
             self._outbox.cancel(command)
 

@@ -92,6 +92,8 @@ def account_of(line: Line) -> str:
         raise LineError(line.why or "not connected")
     accounts = [str(a) for a in line.client.getAccounts()]
     wanted = line.endpoint.account
+    if not all(a.isalnum() for a in accounts):
+        raise LineError("the names of the accounts could not be read")
     if wanted in accounts:
         return wanted
     if not wanted and len(accounts) == 1:

@@ -1,12 +1,14 @@
-"""Executions: each booked once, whatever is told again, with its fee; corrected ones taken back and booked anew.
+"""Executions: each booked once, whatever TWS tells again, with its fee; corrected ones taken back and booked anew.
 
 A fill is booked as soon as it is told, with the fee of the schedule, because the hedge waits for it. When the broker's
-commission report differs, the difference is booked as cash, once per execution.
+commission report differs, the difference is booked as cash, once per execution. Answers to questions repeat bookings as they
+were, so that the engine, which knows a repetition, misses none.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -36,9 +38,27 @@ class Executions:
         self._clock = clock
         self._emit = emit
         self._booked: dict[str, tuple[int, ev.OrderFilled]] = {}
+        self._told: list[ev.OrderFilled | ev.CashBooked] = []
+
+    def repeat(self, since_ns: int) -> None:
+        """Emit every booking since a UTC instant again."""
+        first = bisect_left(self._told, since_ns, key=lambda event: event.ts)
+        for event in self._told[first:]:
+            self._emit(msgspec.structs.replace(event, ts=self._clock()))
+
+    def repeat_of(self, client_id: ClientId) -> None:
+        """Emit the fills of an order again."""
+        for event in self._told:
+            if isinstance(event, ev.OrderFilled) and event.client_id == client_id:
+                self._emit(msgspec.structs.replace(event, ts=self._clock()))
+
+    def book(self, event: ev.OrderFilled | ev.CashBooked) -> None:
+        """Emit a booking, to be repeated when asked for."""
+        self._told.append(event)
+        self._emit(event)
 
     def first(self, contract: Any, execution: Any) -> ev.OrderFilled | None:
-        """Return the fill of an execution that is told for the first time, to be emitted; corrections are emitted here."""
+        """Return the fill of an execution that is told for the first time, to be booked; corrections are booked here."""
         instrument = self._contracts.by_number(contract.conId)
         if instrument is None:
             text = f"execution {execution.execId} of {contract.localSymbol or contract.conId}, which is not traded here"
@@ -66,7 +86,7 @@ class Executions:
             text = f"{report.execId} cost {cost} {report.currency}, booked {fill.fee} {fill.fee_currency}"
             self._alert(ev.Severity.CRIT, "ib.fee_currency", text)
         elif cost != fill.fee:
-            self._emit(ev.CashBooked(
+            self.book(ev.CashBooked(
                 ts=self._clock(), venue=self._venue, kind="commission", amount=fill.fee - cost, currency=report.currency, ref=f"commission:{report.execId}",
             ))  # fmt: skip
 
@@ -83,9 +103,9 @@ class Executions:
         side = Side.SELL if before.side is Side.BUY else Side.BUY
         back = msgspec.structs.replace(before, ts=after.ts, client_id="", exec_id=f"{before.exec_id}-{BUST}", side=side, fee=-before.fee, reason=BUST)
         self._alert(ev.Severity.WARN, "ib.execution_corrected", f"{before.exec_id}: {before.qty} at {before.price} is now {after.qty} at {after.price}")
-        self._emit(back)
+        self.book(back)
         if after.qty:
-            self._emit(msgspec.structs.replace(after, client_id="", reason=BUST))
+            self.book(msgspec.structs.replace(after, client_id="", reason=BUST))
 
     def _alert(self, severity: ev.Severity, code: str, text: str) -> None:
         self._emit(ev.Alert(ts=self._clock(), severity=severity, code=code, text=text))

@@ -272,17 +272,22 @@ class Line:
     async def ask(self, key: int | str, act: Callable[[], None], patience: float = 1.0) -> list[Any]:
         """Send a question with `act` and return the rows of its answer. Raises LineError, RequestFailed, TimeoutError.
 
-        key: a request number from `number_for`, or the protocol's own name of an answer that has none; such a question is
-        asked by one caller at a time. patience: times Pace.answer.
+        key: a request number from `next_number`, or the protocol's own name of an answer that has none; such a question is
+        asked by one caller at a time. patience: times Pace.answer,
+        counted from when the question has left.
         """
         if key in self._ear.asked:
             raise LineError(f"{key!r} is already being asked")
         if not self.alive:
             raise LineError(self.why or "not connected")
-        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Any]] = loop.create_future()
+        left: asyncio.Future[None] = loop.create_future()
         self._ear.asked[key] = future, []
-        self.budget.ask(Priority.QUERY, lambda: self._act(key, act))
+        self.budget.ask(Priority.QUERY, lambda: self._act(key, act, left))
         try:
+            either: set[asyncio.Future[Any]] = {left, future}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)  # waiting for room is no silence of theirs
             async with asyncio.timeout(self.pace.answer * patience):
                 return await future
         except TimeoutError:
@@ -291,6 +296,7 @@ class Line:
                 raise LineError(self.why) from None
             raise
         finally:
+            left.cancel()
             self._ear.asked.pop(key, None)
 
     def tell(self, priority: Priority, act: Callable[[], None]) -> None:
@@ -309,11 +315,14 @@ class Line:
         self._ear.fail(key, RequestFailed(code, told))
         return known
 
-    def _act(self, key: int | str, act: Callable[[], None]) -> None:
-        if key not in self._ear.asked:
+    def _act(self, key: int | str, act: Callable[[], None], left: asyncio.Future[None]) -> None:
+        """Send a question that may have waited for room."""
+        if left.cancelled() or key not in self._ear.asked:
             return  # nobody waits any more
         if self.alive:
             act()
+            if not left.done():
+                left.set_result(None)
         else:
             self._ear.fail(key, LineError(self.why or "not connected"))
 

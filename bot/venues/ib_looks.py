@@ -32,7 +32,7 @@ class Looks:
         self._clock = clock
         self._log = log
         self._asked: dict[ClientId, None] = {}
-        self._whole = False
+        self._whole, self._since_ns = False, 0
         self._wanted = asyncio.Event()
         self.linked = asyncio.Event()
         self.linked.set()
@@ -48,8 +48,9 @@ class Looks:
         self._asked[client_id] = None
         self.want()
 
-    def venue(self) -> None:
-        """Answer what is held and working."""
+    def venue(self, since_ns: int) -> None:
+        """Answer what has been booked since a UTC instant, and what is held and working."""
+        self._since_ns = min(self._since_ns, since_ns) if self._whole else since_ns
         self._whole = True
         self.want()
 
@@ -103,6 +104,7 @@ class Looks:
         if whole:
             held = await holdings(line, self._contracts)
             self._whole = False
+            self.orders.executions.repeat(self._since_ns)
             unknown = self._contracts.unknown(self._clock())
             self._report(held.foreign, held.values["LookAheadExcessLiquidity"])
             self.emit(

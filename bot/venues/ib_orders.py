@@ -79,7 +79,7 @@ class Orders:
         self._look = look
         self._by_order: dict[int, Ticket] = {}
         self._by_perm: dict[int, Ticket] = {}
-        self._executions = Executions(venue, contracts, clock, lambda event: self.emit(event))
+        self.executions = Executions(venue, contracts, clock, lambda event: self.emit(event))
 
     # On the way out.
 
@@ -137,18 +137,18 @@ class Orders:
 
     def execution(self, contract: Any, execution: Any) -> None:
         """Hear of an execution, for the first time or again."""
-        fill = self._executions.first(contract, execution)
+        fill = self.executions.first(contract, execution)
         if fill is None:
             return
         ticket = self._named(fill.client_id)
         if ticket is not None:
             self._permanent(ticket, execution.permId)
             ticket.filled += fill.qty
-        self.emit(fill)
+        self.executions.book(fill)
 
     def commission(self, report: Any) -> None:
         """Hear what an execution cost."""
-        self._executions.commission(report)
+        self.executions.commission(report)
 
     def hint(self, order_id: int, code: int, told: str, refused: bool) -> Ticket | None:
         """Hear a code that names an order. refused: the gateway says that it did not take it. Returns the order it names."""
@@ -200,7 +200,8 @@ class Orders:
         return dormant
 
     def answer(self, client_id: ClientId, picture: Picture) -> None:
-        """Say what a complete look shows of one order, after its executions."""
+        """Say what a complete look shows of one order, after its executions, which are repeated."""
+        self.executions.repeat_of(client_id)
         ticket = self._named(client_id) if client_id in picture.completed else self.tickets.get(client_id)
         if ticket is not None and ticket.sent is Sent.WAITING:
             return  # it has not left yet: the broker knows nothing, which means nothing

@@ -9,17 +9,22 @@ from typing import Any
 from bot.model import event as ev
 from bot.model.command import Cancel, Submit
 from bot.model.ids import ClientId
+from bot.model.order import Outcome
 from bot.venues.budget import Priority
 from bot.venues.ib_account import account_of
 from bot.venues.ib_contracts import Found
 from bot.venues.ib_line import Line
-from bot.venues.ib_orders import Sent, Ticket
+from bot.venues.ib_orders import ZERO, Sent, Ticket
 from bot.venues.ib_session import Session
 from bot.venues.ib_windows import window_at
 
 
 class Outbox:
-    """Sends over the session's line. A blocked order has never left; the engine is told at once, or within Pace.queued."""
+    """Sends over the session's line.
+
+    An order that cannot leave is answered with SendBlocked within the call. One that waited for room and then did not leave
+    ends as DENIED with nothing filled: by then the engine may have given it up as unknown, from where only an end leads on.
+    """
 
     def __init__(self, session: Session, client_id: int, clock: Callable[[], int], log: Callable[..., None]) -> None:
         self._session = session
@@ -45,8 +50,6 @@ class Outbox:
         )  # fmt: skip
         asked_s = asyncio.get_running_loop().time()
         line.budget.ask(Priority.OPEN if command.opening else Priority.REDUCE, lambda: self._place(line, ticket, found, order, asked_s))
-        if ticket.sent is Sent.WAITING:
-            asyncio.get_running_loop().call_later(session.pace.queued, self._waited, ticket)
 
     def cancel(self, command: Cancel) -> None:
         """Ask for a cancel; without an order id the order is looked for first, and the engine asks again."""
@@ -55,7 +58,7 @@ class Outbox:
         if line is None or not line.alive:
             self._log("ib.cancel_lost", order=command.client_id)
         elif ticket is not None and ticket.sent is Sent.WAITING:
-            self._stop(ticket, "cancelled before it left")
+            self._stop(ticket, "cancelled")
         elif ticket is None or not ticket.order_id:
             session.looks.order(command.client_id)
         else:
@@ -91,14 +94,11 @@ class Outbox:
             ticket.sent = Sent.GONE
             line.client.placeOrder(ticket.order_id, found.contract, order)
 
-    def _waited(self, ticket: Ticket) -> None:
-        """Give an order up that still waits: later than this the desk would take it for unknown, which only the venue can end."""
-        if ticket.sent is Sent.WAITING:
-            self._stop(ticket, "message budget")
-
     def _stop(self, ticket: Ticket, why: str) -> None:
         ticket.sent, ticket.ended = Sent.STOPPED, True
-        self._blocked(ticket.client_id, why)
+        self._session.emit(ev.OrderEnded(
+            ts=self._clock(), client_id=ticket.client_id, outcome=Outcome.DENIED, cum_qty=ZERO, reason=f"never left: {why}",
+        ))  # fmt: skip
 
     def _blocked(self, client_id: ClientId, why: str) -> None:
         self._session.emit(ev.SendBlocked(ts=self._clock(), client_id=client_id, reason=why))

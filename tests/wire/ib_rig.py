@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any, TypeVar
 
+import msgspec
 from tws_rig import MBT, START, Desk, S, running, until
 
 from bot.model import event as ev
@@ -36,6 +37,14 @@ class Rig:
         """Return the events of one type."""
         return [e for e in self.heard if isinstance(e, kind)]
 
+    def fills(self) -> list[ev.OrderFilled]:
+        """Return the fills, without what answers have repeated. AssertionError for a repetition that is not one."""
+        seen: dict[str, ev.OrderFilled] = {}
+        for fill in self.of(ev.OrderFilled):
+            before = seen.setdefault(fill.exec_id, fill)
+            assert msgspec.structs.replace(fill, ts=before.ts) == before
+        return list(seen.values())
+
     def alerts(self, code: str) -> list[ev.Alert]:
         """Return the alerts of one code."""
         return [a for a in self.of(ev.Alert) if a.code == code]
@@ -61,9 +70,9 @@ class Rig:
         """Ask what became of an order."""
         self.venue.send(QueryOrder("cme", MBT.id, client_id), self.desk.world.clock())
 
-    def query_venue(self) -> None:
-        """Ask for everything."""
-        self.venue.send(QueryVenue("cme"), self.desk.world.clock())
+    def query_venue(self, since_ns: int = ev.NEVER) -> None:
+        """Ask for everything, bookings since an instant included."""
+        self.venue.send(QueryVenue("cme", since_ns), self.desk.world.clock())
 
     async def quoted(self) -> None:
         """Wait for the first price."""

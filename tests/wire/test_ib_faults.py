@@ -67,7 +67,7 @@ def test_the_broker_out_of_reach_is_down_and_then_everything_is_asked(code: int)
         rig.desk.exchange.fill_resting(FIRST, rig.desk.world.clock())
         await until(lambda: told(rig) == [True, False, True])
         kinds = [type(e) for e in rig.heard]
-        assert [(f.client_id, f.qty) for f in rig.of(ev.OrderFilled)] == [(FIRST, 1)]
+        assert [(f.client_id, f.qty) for f in rig.fills()] == [(FIRST, 1)]
         assert kinds.index(ev.OrderFilled) < len(kinds) - 1 - kinds[::-1].index(ev.VenueStatus)
         seen = len(rig.of(ev.Quote))
         await until(lambda: len(rig.of(ev.Quote)) > seen + 2)
@@ -109,7 +109,7 @@ def test_a_refused_cancel_ends_nothing(code: int) -> None:
         rig.cancel(FIRST)
         await until(lambda: rig.of(ev.OrderEnded))
         assert [(e.outcome, e.cum_qty) for e in rig.of(ev.OrderEnded)] == [(Outcome.FILLED, 2)]
-        assert [f.qty for f in rig.of(ev.OrderFilled)] == [2]
+        assert [f.qty for f in rig.fills()] == [2]
 
     play(body, **fault(K.CANCEL_REFUSED))
 
@@ -122,7 +122,7 @@ def test_a_fill_after_the_cancel_is_emitted() -> None:
         await after(rig, 5.0)
         rig.cancel(FIRST)
         await until(lambda: rig.of(ev.OrderFilled))
-        assert [f.qty for f in rig.of(ev.OrderFilled)] == [2]
+        assert [f.qty for f in rig.fills()] == [2]
         assert [(e.outcome, e.cum_qty) for e in rig.of(ev.OrderEnded)][:1] in ([(Outcome.CANCELLED, 0)], [(Outcome.FILLED, 2)])
 
     play(body, **fault(K.FILL_AFTER_CANCEL))
@@ -139,7 +139,7 @@ def test_a_reset_at_an_order_is_cleared_up_by_a_query(after_order: float) -> Non
         if after_order:
             await until(lambda: rig.of(ev.OrderEnded))
             assert [(e.outcome, e.cum_qty) for e in rig.of(ev.OrderEnded)][0] == (Outcome.FILLED, 2)
-            assert sum(f.qty for f in rig.of(ev.OrderFilled)) == 2
+            assert sum(f.qty for f in rig.fills()) == 2
         else:
             await until(lambda: rig.of(ev.OrderNotFound))
             assert not rig.of(ev.OrderEnded) and not rig.of(ev.OrderFilled)
@@ -159,7 +159,7 @@ def test_a_fill_is_emitted_once_whatever_happens_to_its_message(kind: FaultKind)
         await after(rig, 14.0 if kind is K.LATE_FILL else 7.0)
         rig.query_venue()
         await until(lambda: rig.of(ev.VenueSnapshot))
-        fills = rig.of(ev.OrderFilled)
+        fills = rig.fills()
         assert [(f.client_id, f.qty, f.fee) for f in fills] == [(FIRST, 2, Decimal(5))]
         assert {(e.outcome, e.cum_qty) for e in rig.of(ev.OrderEnded)} == {(Outcome.FILLED, Decimal(2))}
         assert rig.of(ev.VenueSnapshot)[0].positions == {MBT.id: 2}

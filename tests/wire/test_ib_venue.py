@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from decimal import Decimal
 
 import msgspec
@@ -37,7 +36,7 @@ def test_an_order_fills_once_with_its_fee() -> None:
         await until(lambda: rig.of(ev.OrderEnded))
         ended = rig.of(ev.OrderEnded)[0]
         assert (ended.client_id, ended.outcome, ended.cum_qty) == (FIRST, Outcome.FILLED, 3)
-        fills = rig.of(ev.OrderFilled)
+        fills = rig.fills()
         assert [(f.client_id, f.instrument, f.side, f.qty, f.price, f.fee, f.fee_currency) for f in fills] == [
             (FIRST, MBT.id, Side.BUY, Decimal(3), Decimal(70_010), Decimal("7.5"), "USD")
         ]  # fmt: skip
@@ -75,7 +74,7 @@ def test_after_a_cut_it_comes_back_with_what_happened_meanwhile() -> None:
         await until(lambda: not rig.up)
         rig.desk.world.sites["cme"].observe(ev.Quote(rig.desk.world.clock(), MBT.id, 68_990.0, 68_995.0, 5.0, 5.0, rig.desk.world.clock()))
         await until(lambda: rig.up)
-        fills = rig.of(ev.OrderFilled)
+        fills = rig.fills()
         assert [(f.client_id, f.qty) for f in fills] == [(FIRST, 2)]
         rig.query(FIRST)
         await until(lambda: rig.of(ev.OrderEnded))
@@ -157,28 +156,12 @@ def test_a_burst_keeps_to_the_brokers_limit_and_what_waited_too_long_never_leave
         names = [f"P00001L{n:08d}" for n in range(80)]
         for n, name in enumerate(names):
             rig.submit(name, Side.BUY, 1, 60_000 + 5 * n)
-        blocked = {b.client_id for b in rig.of(ev.SendBlocked)}
-        assert not blocked
-        await until(lambda: len(rig.of(ev.SendBlocked)) + len(rig.of(ev.OrderAccepted)) == len(names))
-        blocked = {b.client_id for b in rig.of(ev.SendBlocked)}
-        assert blocked and {b.reason for b in rig.of(ev.SendBlocked)} == {"message budget"}
-        assert set(rig.desk.exchange.orders) == set(names) - blocked
+        assert not rig.of(ev.SendBlocked) and not rig.of(ev.OrderEnded)
+        await until(lambda: len(rig.of(ev.OrderEnded)) + len(rig.of(ev.OrderAccepted)) == len(names))
+        kept = {e.client_id for e in rig.of(ev.OrderEnded)}
+        assert kept and {(e.outcome, e.cum_qty, e.reason) for e in rig.of(ev.OrderEnded)} == {(Outcome.DENIED, 0, "never left: message budget")}
+        assert set(rig.desk.exchange.orders) == set(names) - kept
         assert not rig.alerts("ib.too_many_messages")
-
-    play(body)
-
-
-def test_what_waits_too_long_is_said_to_be_blocked_while_the_desk_still_waits() -> None:
-    """An order that the desk has come to hold for unknown can only be ended by the venue, so the adapter speaks before that."""
-
-    async def body(rig: Rig) -> None:
-        await rig.quoted()
-        rig.venue.session.line.budget.hold(30_000_000_000)  # type: ignore[union-attr]
-        began = asyncio.get_running_loop().time()
-        rig.submit(FIRST, Side.BUY, 1, 69_000)
-        await until(lambda: rig.of(ev.SendBlocked))
-        assert [(b.client_id, b.reason) for b in rig.of(ev.SendBlocked)] == [(FIRST, "message budget")]
-        assert asyncio.get_running_loop().time() - began < 2.0
 
     play(body)
 
@@ -196,7 +179,7 @@ def test_an_order_of_another_hand_is_in_the_snapshot_and_its_fill_without_an_id(
         rig.desk.exchange.trade_manually(MBT.id, Side.SELL, Decimal(2), rig.desk.world.clock())
         rig.query_venue()
         await until(lambda: len(rig.of(ev.VenueSnapshot)) == 2)
-        assert [(f.client_id, f.side, f.qty) for f in rig.of(ev.OrderFilled)] == [("", Side.SELL, 2)]
+        assert [(f.client_id, f.side, f.qty) for f in rig.fills()] == [("", Side.SELL, 2)]
         assert rig.of(ev.VenueSnapshot)[1].positions == {MBT.id: -2}
 
     play(body)
@@ -209,17 +192,43 @@ def test_what_waits_for_room_can_be_called_back_and_never_takes_another_connecti
         for n, name in enumerate(names):
             rig.submit(name, Side.BUY, 1, 60_000 + 5 * n)
         rig.cancel(names[-1])
-        assert [(b.client_id, b.reason) for b in rig.of(ev.SendBlocked)] == [(names[-1], "cancelled before it left")]
+        assert [(e.client_id, e.outcome, e.reason) for e in rig.of(ev.OrderEnded)] == [(names[-1], Outcome.DENIED, "never left: cancelled")]
         await until(lambda: rig.of(ev.OrderAccepted))
         for client in list(rig.desk.server.clients.values()):
             client.cut(hard=True)
         await until(lambda: not rig.up)
         await until(lambda: rig.up)
-        blocked = {b.client_id for b in rig.of(ev.SendBlocked)}
-        assert {b.reason for b in rig.of(ev.SendBlocked)} == {"cancelled before it left", "connection lost"}
-        assert not blocked & set(rig.desk.exchange.orders)
+        kept = {e.client_id for e in rig.of(ev.OrderEnded)}
+        assert {e.reason for e in rig.of(ev.OrderEnded)} == {"never left: cancelled", "never left: connection lost"}
+        assert not kept & set(rig.desk.exchange.orders)
         for name in names:
             rig.query(name)
-        await until(lambda: {e.client_id for e in (*rig.of(ev.OrderAccepted), *rig.of(ev.OrderNotFound))} >= set(names) - blocked)
+        await until(lambda: {e.client_id for e in (*rig.of(ev.OrderAccepted), *rig.of(ev.OrderNotFound))} >= set(names) - kept)
 
     play(body, pace=msgspec.structs.replace(PACE, queued=10.0))
+
+
+def test_answers_repeat_bookings_since_the_instant_that_is_asked_for() -> None:
+    async def body(rig: Rig) -> None:
+        await rig.quoted()
+        rig.submit(FIRST, Side.BUY, 1, 70_010)
+        await until(lambda: rig.of(ev.OrderEnded))
+        between = rig.desk.world.clock() + 1
+        await until(lambda: rig.desk.world.clock() > between)
+        rig.submit("P00001L00000002", Side.BUY, 1, 70_010)
+        await until(lambda: len(rig.of(ev.OrderEnded)) == 2)
+        asked = ((0, [FIRST, "P00001L00000002"]), (between, ["P00001L00000002"]), (ev.NEVER, []))
+        for n, (since_ns, wanted) in enumerate(asked, 1):
+            before = len(rig.heard)
+            rig.query_venue(since_ns)
+            await until(lambda n=n: len(rig.of(ev.VenueSnapshot)) == n)  # type: ignore[misc]
+            told = rig.heard[before:]
+            assert [e.client_id for e in told if isinstance(e, ev.OrderFilled)] == wanted
+            assert isinstance([e for e in told if not isinstance(e, ev.Quote)][-1], ev.VenueSnapshot)
+        before = len(rig.heard)
+        rig.query(FIRST)
+        await until(lambda: len(rig.of(ev.OrderEnded)) == 3)
+        assert [type(e) for e in rig.heard[before:] if not isinstance(e, ev.Quote)] == [ev.OrderFilled, ev.OrderEnded]
+        assert len(rig.fills()) == 2
+
+    play(body)

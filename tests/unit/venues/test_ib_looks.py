@@ -69,7 +69,7 @@ def test_questions_are_answered_with_the_failure_and_the_look_is_repeated(error:
         made, heard, ticket = looks()
         line = Deaf(error, 1)
         made.order("A1")
-        made.venue()
+        made.venue(0)
         task = asyncio.ensure_future(made.run(line))  # type: ignore[arg-type]
         async with asyncio.timeout(5.0):
             while line.asked < 3:
