@@ -20,7 +20,7 @@ from bot.model.order import Outcome
 from bot.model.ports import Emit
 from bot.venues import perp_checks
 from bot.venues.finding import Finding
-from bot.venues.perp_account import RESTART_NS, Fills, Snapshots
+from bot.venues.perp_account import Fills
 from bot.venues.perp_client import build
 from bot.venues.perp_endpoint import PerpEndpoint
 from bot.venues.perp_errors import told
@@ -30,6 +30,7 @@ from bot.venues.perp_orders import Orders
 from bot.venues.perp_parse import Symbols, terms_of
 from bot.venues.perp_quirks import number, quirks_of
 from bot.venues.perp_session import Session
+from bot.venues.perp_snapshot import Snapshots
 
 __all__ = ["PerpEndpoint", "PerpVenue"]
 
@@ -37,11 +38,11 @@ RETRY_S = (0.5, 10.0)
 
 
 class PerpVenue:
-    """bot.model.ports.Venue on one exchange. clock: UTC ns. since_ns: bookings before it are never told (a run's start)."""
+    """bot.model.ports.Venue on one exchange. clock: UTC ns."""
 
     def __init__(
         self, venue: VenueId, instruments: Mapping[InstrumentId, Instrument], endpoint: PerpEndpoint, *,
-        clock: Callable[[], int], log: Log = silent, since_ns: int | None = None,
+        clock: Callable[[], int], log: Log = silent,
     ) -> None:  # fmt: skip
         """Raises ConfigError for an exchange that is not known or a venue without instruments."""
         terms_of(instruments, venue)
@@ -51,7 +52,6 @@ class PerpVenue:
         self._endpoint = endpoint
         self._clock = clock
         self._log = log
-        self._since_ns = clock() - RESTART_NS if since_ns is None else since_ns
         self._emit: Emit = nobody
         self._line: Line | None = None
         self._orders: Orders | None = None
@@ -83,7 +83,7 @@ class PerpVenue:
         elif isinstance(command, QueryOrder):
             self._spawn(self._ask(lambda orders, snapshots: orders.query(command)), command)
         else:
-            self._spawn(self._ask(lambda orders, snapshots: snapshots.answer()), command)
+            self._spawn(self._ask(lambda orders, snapshots: snapshots.answer(command.since_ns)), command)
 
     def stop(self) -> None:
         """Disconnect; nothing is emitted any more. What is under way may still reach the exchange."""
@@ -131,7 +131,7 @@ class PerpVenue:
         line.emit = self._emit
         self._line = line
         fills = Fills(line)
-        self._snapshots = Snapshots(line, fills, self._since_ns)
+        self._snapshots = Snapshots(line, fills)
         self._orders = Orders(line, fills, self._endpoint.order_socket)
         try:
             await self._prepared(line)

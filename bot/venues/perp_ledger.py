@@ -8,7 +8,7 @@ from typing import Any
 
 from bot.model import event as ev
 from bot.model.instrument import Instrument, Rounding, round_qty
-from bot.venues.perp_line import AHEAD_MS, Line, every
+from bot.venues.perp_line import AHEAD_MS, Line, windows
 from bot.venues.perp_parse import MS
 from bot.venues.perp_quirks import number
 
@@ -33,7 +33,7 @@ class Ledger:
         if client.has.get("fetchLedger"):
             until_ms = int(client.milliseconds()) + AHEAD_MS
             size = line.quirks.ledger_page
-            entries = await every(lambda a, b: line.read(lambda: client.fetch_ledger(None, a, size, {"until": b})), since_ms, until_ms, size)
+            entries = await windows(lambda a, b: line.read(lambda: client.fetch_ledger(None, a, size, {"until": b})), since_ms, until_ms, size)
             unique = {(str(e["id"]), str(e["currency"]), e["timestamp"]): e for e in entries}
             for entry in sorted(unique.values(), key=lambda e: (e["timestamp"], str(e["id"]))):
                 event = await self._event(entry)

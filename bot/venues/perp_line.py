@@ -153,6 +153,20 @@ class Line:
         self.emit(ev.Alert(ts=self.clock(), severity=severity, code=code, text=text))
 
 
+WINDOW_MS = 6 * 86_400_000
+"""Binance and Bybit answer at most a week at a time."""
+
+
+async def windows(ask: Callable[[int, int], Awaitable[Sequence[Any]]], since_ms: int, until_ms: int, size: int) -> list[Any]:
+    """Return everything of a span of any length, a window at a time."""
+    out: list[Any] = []
+    while since_ms <= until_ms:
+        end = min(until_ms, since_ms + WINDOW_MS)
+        out.extend(await every(ask, since_ms, end, size))
+        since_ms = end + 1
+    return out
+
+
 async def every(ask: Callable[[int, int], Awaitable[Sequence[Any]]], since_ms: int, until_ms: int, size: int) -> list[Any]:
     """Return everything of a span; one whose answer is a full page of `size` is halved, whichever end the exchange begins at.
 
@@ -165,6 +179,19 @@ async def every(ask: Callable[[int, int], Awaitable[Sequence[Any]]], since_ms: i
         raise ValueError(f"{size} and more within {until_ms - since_ms} ms")
     middle = (since_ms + until_ms) // 2
     return [*await every(ask, since_ms, middle, size), *await every(ask, middle + 1, until_ms, size)]
+
+
+async def heard(waiting: Awaitable[T]) -> T:
+    """Wait for a stream or an answer of ccxt, which cancels its futures when it gives up a connection: that is no cancellation of ours."""
+    import ccxt
+
+    try:
+        return await waiting
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise ccxt.NetworkError("the library gave up the connection") from None
 
 
 def failures() -> tuple[type[BaseException], ...]:

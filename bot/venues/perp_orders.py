@@ -12,7 +12,7 @@ from bot.model.order import OrderSpec, Outcome, TimeInForce
 from bot.venues.budget import Priority
 from bot.venues.perp_account import Fills
 from bot.venues.perp_errors import Meaning, told
-from bot.venues.perp_line import Line, failures
+from bot.venues.perp_line import Line, failures, heard
 from bot.venues.perp_parse import OrderState, order_events, order_state
 from bot.venues.perp_quirks import number
 
@@ -93,7 +93,7 @@ class Orders:
         if not self._socket_up():
             return await line.client.create_order(*what)
         async with asyncio.timeout(DEADLINE_S):
-            return await line.client.create_order_ws(*what)
+            return await heard(line.client.create_order_ws(*what))
 
     def _unplaced(self, spec: OrderSpec, error: BaseException) -> None:
         """Say what an error of a submit proves: not sent, refused, or nothing at all."""
@@ -129,7 +129,7 @@ class Orders:
         try:
             if self._socket_up():
                 async with asyncio.timeout(DEADLINE_S):
-                    reply = await line.client.cancel_order_ws(None, symbol, params)
+                    reply = await heard(line.client.cancel_order_ws(None, symbol, params))
             else:
                 reply = await line.client.cancel_order(None, symbol, params)
             state = order_state(reply)
@@ -152,7 +152,7 @@ class Orders:
     async def query(self, command: QueryOrder) -> None:
         """Tell the whole state of an order: acknowledgement, fills, end; or that the exchange does not know it.
 
-        Asked again while an answer is on its way, nothing more is asked: questions that wait for the message limit would pile up.
+        Questions about an order that is being asked about are answered by the same answer: they come every second, answers may not.
         """
         if command.client_id in self._asking:
             return

@@ -119,12 +119,20 @@ class OrderState(msgspec.Struct, frozen=True):
 
 
 def order_state(order: Mapping[str, Any]) -> OrderState:
-    """Return a copy of an order of ccxt. Raises SHAPE_ERRORS when it has no id: then it is not an order at all."""
+    """Return a copy of an order of ccxt.
+
+    Raises SHAPE_ERRORS when it has no id, then it is not an order at all, or when it has ended and does not say with how much.
+    """
     if not order.get("id"):
         raise ValueError("an order without an id")
+    status, filled = str(order.get("status") or ""), number(order.get("filled"))
+    if filled < 0 or (status in ENDED and status != "rejected" and order.get("filled") is None):
+        raise ValueError(f"an order that is {status} with {order.get('filled')!r} filled")
+    if status == "closed" and filled < number(order.get("amount")):
+        raise ValueError(f"an order that is filled with {filled} of {order['amount']}")
     return OrderState(
-        client_id=str(order.get("clientOrderId") or ""), venue_order_id=str(order["id"]), status=str(order.get("status") or ""),
-        filled=number(order.get("filled")), symbol=str(order.get("symbol") or ""), ts_ms=int(order.get("timestamp") or 0),
+        client_id=str(order.get("clientOrderId") or ""), venue_order_id=str(order["id"]), status=status, filled=filled,
+        symbol=str(order.get("symbol") or ""), ts_ms=int(order.get("timestamp") or 0),
         ioc=order.get("timeInForce") == "IOC",
     )  # fmt: skip
 

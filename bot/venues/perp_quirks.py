@@ -106,7 +106,10 @@ absent (execution.absent_grace_s), so that one that was stuck on the way cannot 
 
 def number(value: Any) -> Decimal:
     """Return a number of a raw message, "" and None as 0. Raises ArithmeticError or ValueError for anything else."""
-    return Decimal(0) if value in (None, "") else Decimal(str(value))
+    found = Decimal(0) if value in (None, "") else Decimal(str(value))
+    if not found.is_finite():
+        raise ValueError(f"{value!r} is not a finite number")
+    return found
 
 
 def _binance_account(info: Any) -> Account:

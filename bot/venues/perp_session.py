@@ -8,9 +8,10 @@ from typing import Any
 
 from bot.model import event as ev
 from bot.venues import perp_checks
-from bot.venues.perp_account import Fills, Snapshots
+from bot.venues.perp_account import Fills
 from bot.venues.perp_endpoint import PerpEndpoint
 from bot.venues.perp_line import Line, failures
+from bot.venues.perp_snapshot import Snapshots
 from bot.venues.perp_streams import AccountStreams, Market, close_where, is_private, order_url
 
 ATTACH_S = 10.0
@@ -112,7 +113,7 @@ class Session:
     async def _attended(self) -> None:
         """Run the streams until one ends; the venue is up from when they are connected."""
         line = self._line
-        self._snapshots.lost.clear()
+        self._fills.missed.clear()
         streams = AccountStreams(line, self._fills, self._ask)
         tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(loop) for loop in streams.loops()]
         try:
@@ -123,8 +124,9 @@ class Session:
                             task.result()
                     await asyncio.sleep(LOOK_S)
             line.blocked = "" if line.quirks.live else f"orders to {self._endpoint.exchange} are not supported: {line.quirks.why_not}"
+            self._fills.attached_ns = line.clock()
             self._status(True, "connected")
-            tasks += [asyncio.ensure_future(flag.wait()) for flag in (self._snapshots.lost, line.key_refused)]
+            tasks += [asyncio.ensure_future(flag.wait()) for flag in (self._fills.missed, line.key_refused)]
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             line.blocked = "the account's stream is down"
             for task in done:
@@ -132,6 +134,7 @@ class Session:
             if line.key_refused.is_set():
                 raise PermissionError("the exchange refuses the key")
         finally:
+            self._fills.attached_ns = 0
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -147,8 +150,8 @@ class Session:
             self._line.client.options[self._line.quirks.error_map] = {**option, "listenKey": None, "lastAuthenticatedTime": 0}
 
     def _ask(self) -> None:
-        """Ask for the whole account because a message did not say enough."""
-        task = asyncio.get_running_loop().create_task(self._snapshots.answer())
+        """Ask for the latest fills because a message did not say enough."""
+        task = asyncio.get_running_loop().create_task(self._snapshots.catch_up())
         self._asked.add(task)
         task.add_done_callback(self._asked.discard)
 

@@ -14,7 +14,7 @@ from typing import Any
 from bot.model.instrument import Instrument
 from bot.venues.perp_account import Fills
 from bot.venues.perp_errors import SHAPE_ERRORS, told
-from bot.venues.perp_line import Line, failures
+from bot.venues.perp_line import Line, failures, heard
 from bot.venues.perp_parse import book_quote, funding, interval_seconds, mark, order_events, order_state, our_id, quote
 
 QUIET_S = 20.0
@@ -69,27 +69,30 @@ class Market:
                 wait = min(2.0 * wait, BACKOFF_S[1])
 
     def redial(self) -> None:
-        """Close every connection that carries only public data, once for all streams that find it silent."""
+        """Close every connection that carries only public data, once for all streams that find it silent.
+
+        Where all share one connection, the account's stream goes with it and comes back as after any interruption.
+        """
         now = asyncio.get_running_loop().time()
         if now < self._redialled + QUIET_S / 2:
             return
         self._redialled = now
         line = self._line
-        close_where(line, lambda url: bool(line.quirks.private_mark) and not is_private(line, url) and url != order_url(line))
+        close_where(line, lambda url: not line.quirks.private_mark or not (is_private(line, url) or url == order_url(line)))
 
     async def _book(self, instrument: Instrument, symbol: str) -> None:
         line, client = self._line, self._line.client
         async with asyncio.timeout(QUIET_S):
             if client.has.get("watchBidsAsks"):
-                tickers = await client.watch_bids_asks([symbol])
+                tickers = await heard(client.watch_bids_asks([symbol]))
                 line.emit(quote(tickers[symbol], instrument.id, line.clock()))
             else:
-                line.emit(book_quote(await client.watch_order_book(symbol), instrument.id, line.clock()))
+                line.emit(book_quote(await heard(client.watch_order_book(symbol)), instrument.id, line.clock()))
 
     async def _mark(self, instrument: Instrument, symbol: str) -> None:
         line = self._line
         async with asyncio.timeout(QUIET_S):
-            told_now = await line.client.watch_mark_price(symbol)
+            told_now = await heard(line.client.watch_mark_price(symbol))
         line.shown(mark(told_now, instrument.id, line.clock()))
         if line.quirks.funding_source == "mark":
             self._emit_rate(instrument, rate_in_mark(told_now))
@@ -146,7 +149,7 @@ class AccountStreams:
 
     async def _orders(self) -> None:
         while True:
-            for order in await self._line.client.watch_orders():
+            for order in await heard(self._line.client.watch_orders()):
                 self._order(order)
 
     def _order(self, order: Any) -> None:
@@ -172,7 +175,7 @@ class AccountStreams:
 
     async def _trades(self) -> None:
         while True:
-            for trade in await self._line.client.watch_my_trades():
+            for trade in await heard(self._line.client.watch_my_trades()):
                 self._trade(trade)
 
     def _trade(self, trade: Any) -> None:

@@ -13,7 +13,7 @@ from bot.model import event as ev
 from bot.model.command import Cancel, QueryVenue
 from bot.model.order import Outcome, Side, TimeInForce
 from bot.sim.faults import FaultKind as K
-from bot.venues import perp_client, perp_line, perp_streams
+from bot.venues import perp_account, perp_client, perp_line, perp_streams
 
 pytest.importorskip("ccxt", reason="ccxt is not installed here")
 
@@ -236,5 +236,22 @@ def test_a_silent_line_is_found_out(kind: K, monkeypatch: pytest.MonkeyPatch) ->
         await until(lambda: rig.clock() > rig.server.faults.plan.on(kind, 0).until_ns if rig.server.faults.plan.on(kind, 0) else True, rig)
         seen = len(rig.of(ev.Quote))
         await until(lambda: len(rig.of(ev.Quote)) > seen and rig.of(ev.VenueStatus)[-1].up, rig, 12.0)
+
+    run(body)
+
+
+def test_a_stream_that_kept_a_fill_to_itself_is_dialled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perp_account, "LATE_NS", 300_000_000)
+
+    async def body(rig: Rig) -> None:
+        await until(lambda: rig.of(ev.Quote), rig)
+        rig.hurt(K.LOST_FILL)
+        rig.order(1)
+        await until(lambda: rig.of(ev.OrderEnded), rig)
+        ended = rig.clock()
+        await until(lambda: rig.clock() > ended + 400_000_000)
+        rig.venue.send(QueryVenue("perp"), rig.clock())
+        await until(lambda: [e.up for e in rig.of(ev.VenueStatus)] == [True, False, True], rig)
+        assert any(what == "fill_missed" for what, _ in rig.logged)
 
     run(body)

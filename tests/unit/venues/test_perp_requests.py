@@ -178,3 +178,20 @@ def test_a_cancel_goes_before_what_waits() -> None:
         late.cancel()
 
     on("binanceusdm", body)
+
+
+@pytest.mark.parametrize("reply", [{}, {"code": 200}, "", "<html>", None], ids=repr)
+def test_a_senseless_answer_is_an_error_and_no_empty_list(reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ccxt
+
+    async def body(client: Any) -> None:
+        async def fetch(self: Any, *request: Any) -> Any:
+            return reply
+
+        monkeypatch.setattr(type(client).__bases__[0], "fetch", fetch)
+        del client.fetch
+        for ask in (client.fetch_open_orders, client.fetch_my_trades):
+            with pytest.raises(ccxt.BadResponse):
+                await ask("BTC/USDT:USDT")
+
+    on("binanceusdm", body)

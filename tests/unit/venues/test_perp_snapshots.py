@@ -14,11 +14,12 @@ from exchanges import CLIENT_ID, D, instrument, on  # noqa: E402
 
 from bot.model import event as ev  # noqa: E402
 from bot.model.order import Side  # noqa: E402
-from bot.venues.perp_account import Fills, Snapshots  # noqa: E402
+from bot.venues.perp_account import Fills  # noqa: E402
 from bot.venues.perp_checks import withdraws  # noqa: E402
 from bot.venues.perp_line import Line, every, silent  # noqa: E402
 from bot.venues.perp_parse import Symbols  # noqa: E402
 from bot.venues.perp_quirks import QUIRKS  # noqa: E402
+from bot.venues.perp_snapshot import Snapshots  # noqa: E402
 
 NOW = 1_793_716_200 * 10**9
 MS = NOW // 10**6
@@ -100,7 +101,7 @@ def asked(exchange: str, routes: Routes, body: Callable[[Line, Snapshots, list[e
         line.shown(ev.MarkPrice(NOW, x.id, 70_000.0, 70_000.0))
         heard: list[ev.Event] = []
         line.emit = heard.append
-        await body(line, Snapshots(line, Fills(line), NOW - 3_600 * 10**9 * 12), heard)
+        await body(line, Snapshots(line, Fills(line)), heard)
 
     on(exchange, whole)
 
@@ -108,7 +109,7 @@ def asked(exchange: str, routes: Routes, body: Callable[[Line, Snapshots, list[e
 @pytest.mark.parametrize(("exchange", "routes", "held"), [("bybit", bybit(), "0.3"), ("okx", okx(), "30")], ids=["bybit", "okx"])
 def test_the_whole_account(exchange: str, routes: Routes, held: str) -> None:
     async def body(line: Line, snapshots: Snapshots, heard: list[ev.Event]) -> None:
-        await snapshots.answer()
+        await snapshots.answer(NOW - 12 * 3_600 * 10**9)
         (snapshot,) = [e for e in heard if isinstance(e, ev.VenueSnapshot)] or [heard]
         assert snapshot.positions == {instrument(exchange).id: D(held)}
         assert snapshot.cash == {"USDT": D("1234.5")} and snapshot.maintenance == {"USDT": 2.5}
@@ -130,7 +131,7 @@ def test_the_whole_account(exchange: str, routes: Routes, held: str) -> None:
 @pytest.mark.parametrize(("exchange", "routes"), [("bybit", bybit("0", "21.0")), ("okx", okx("0", "21000"))], ids=["bybit", "okx"])
 def test_no_positions_and_margin_in_use_is_no_flat_account(exchange: str, routes: Routes) -> None:
     async def body(line: Line, snapshots: Snapshots, heard: list[ev.Event]) -> None:
-        await snapshots.answer()
+        await snapshots.answer(NOW - 12 * 3_600 * 10**9)
         assert not [e for e in heard if isinstance(e, ev.VenueSnapshot)]
         (failed,) = [e for e in heard if isinstance(e, ev.QueryFailed)]
         assert "no positions listed" in failed.reason
@@ -141,7 +142,7 @@ def test_no_positions_and_margin_in_use_is_no_flat_account(exchange: str, routes
 @pytest.mark.parametrize(("exchange", "routes"), [("bybit", bybit("0", "0")), ("okx", okx("0", "0"))], ids=["bybit", "okx"])
 def test_no_positions_and_no_margin_is_flat(exchange: str, routes: Routes) -> None:
     async def body(line: Line, snapshots: Snapshots, heard: list[ev.Event]) -> None:
-        await snapshots.answer()
+        await snapshots.answer(NOW - 12 * 3_600 * 10**9)
         assert [e.positions for e in heard if isinstance(e, ev.VenueSnapshot)] == [{}]
 
     asked(exchange, routes, body)
