@@ -216,6 +216,8 @@ def _ended(ob: Obligations, terms: Terms, e: ev.OrderEnded) -> None:
     if e.outcome is Outcome.REJECTED:
         ob.rejects += 1
     end(order, e.outcome, e.cum_qty, e.reason)
+    if order.status is OrderStatus.CLOSING:
+        order.asked_ns = max(order.asked_ns, e.ts)  # its last fills are on their way; silence is counted from here
     _settle(ob, ob.pairs[order.spec.pair], order)
 
 
