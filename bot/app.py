@@ -53,6 +53,10 @@ class Screen(Protocol):
     """Where a run shows itself (bot.desk.screen.Screen)."""
 
     @property
+    def exit_code(self) -> int:
+        """0, or that of the signal by which somebody asked for the end."""
+
+    @property
     def speed(self) -> float:
         """Market seconds per wall second, 0.0 for as fast as it goes."""
 

@@ -196,6 +196,12 @@ def doctor(stage: str, files: tuple[Path, ...], sets: tuple[str, ...], json_out:
     return 0 if all(c.ok for c in checks) else VENUE
 
 
+def _struck(hits: Mapping[str, Mapping[str, int]]) -> None:
+    """Say on stderr what the script did, for whoever wonders afterwards."""
+    told = "; ".join(f"{venue} {kind} {n}" for venue, kinds in hits.items() for kind, n in sorted(kinds.items()))
+    click.echo(f"faults that struck: {told or 'none'}", err=True)
+
+
 @click.command()
 @click.option("--tws-port", type=PORT, default=0, help="Port of the TWS server. Default: the system chooses.")
 @click.option("--perp-port", type=PORT, default=0, help="Port of the Binance USD-M server. Default: the system chooses.")
@@ -226,6 +232,6 @@ def wire(
     return asyncio.run(
         wired.serve(
             settings, lines, ports=(tws_port, perp_port, reference_port), given=credentials("wire"), ready=lambda said: emit("wire", said, True),
-            attached=attached,
+            attached=attached, ended_with=_struck,
         )  # fmt: skip
     )

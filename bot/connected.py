@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,10 +22,11 @@ from bot.connect import Adapters, Where, adapters, at_wire, shadowed
 from bot.desk import operate, read, snapshot
 from bot.desk.feed import Together
 from bot.desk.gap_watch import GapWatch, WatchedTape, watched
-from bot.desk.pace import LiveShell
+from bot.desk.pace import LOOK_S, LiveShell
 from bot.desk.runlog import NAME as RUN_LOG
 from bot.desk.runlog import RunLog
 from bot.desk.runs import RunFolder, RunRecord, find_run, new_run
+from bot.desk.screen import StoppedAtOnce
 from bot.desk.secrets import Credentials, credentials
 from bot.desk.traffic import Traffic
 from bot.engine.step import Engine
@@ -44,6 +45,7 @@ from bot.sim.faults import decode_faults
 from bot.tally import RunResult, Tally
 from bot.venues.line import Adapter, Line, Shadow
 
+T = TypeVar("T")
 UP_S = 60.0
 """Seconds a venue may take to come up, and to show its account: a login at the broker may take most of it."""
 CLOSING_S = 15.0
@@ -77,15 +79,13 @@ class ConnectedRun:
         }
 
     async def run(self, latch: Latch, screen: Screen, for_ns: int | None) -> RunResult:
-        """Connect, warm up, trade until the end, a signal or a stop, and tie out. Raises VenueError when a venue does not answer."""
+        """Connect, warm up, trade until the end, a signal or a stop, and tie out.
+
+        Raises VenueError when a venue does not answer, StoppedAtOnce for a signal before there was anything to settle.
+        """
         why, tape = "failed", None
         try:
-            for line in self.lines.values():
-                line.connect()
-            for line in self.lines.values():
-                await line.ready(UP_S)
-            cash = await self._opening()
-            history = await self._history()
+            cash, history = await unless_stopped(screen, self._prepared())
             ob = recover(self.journal, self.desk.terms, self.desk.obligations(self.number, LETTERS[self.record.mode]))
             ob.run = self.number
             tape = FileTape(self.folder.tape, from_seq=self.first_seq)
@@ -100,6 +100,14 @@ class ConnectedRun:
             if tape is not None:
                 tape.close()
             self.journal.close()
+
+    async def _prepared(self) -> tuple[dict[VenueId, dict[str, Decimal]], list[Any]]:
+        """Connect; return the opening money and the warm history."""
+        for line in self.lines.values():
+            line.connect()
+        for line in self.lines.values():
+            await line.ready(UP_S)
+        return await self._opening(), await self._history()
 
     @property
     def lead(self) -> Instrument:
@@ -213,6 +221,21 @@ class Trading:
         )  # fmt: skip
 
 
+async def unless_stopped(screen: Screen, work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` gives; a signal before it is done cancels it. Raises StoppedAtOnce then: there is nothing to settle yet."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done():
+            await asyncio.wait({task}, timeout=LOOK_S)
+            if screen.exit_code:
+                raise StoppedAtOnce(screen.exit_code)
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+
+
 def _listed(held: Mapping[str, Any]) -> str:
     return ", ".join(f"{i} {q}" for i, q in sorted(held.items())) or "nothing"
 
@@ -281,9 +304,10 @@ def on_wire(order: Order, ports: Sequence[int], options: Sequence[str], faults: 
     async def live(folder: RunFolder, record: RunRecord) -> RunResult:
         async with AsyncExitStack() as stack:
             if all(ports):
-                ready = await spawn.found(ports)
+                ready = await unless_stopped(order.screen, spawn.found(ports))
             else:
-                ready = await stack.enter_async_context(spawn.servers(options, folder.path / "wire.log"))
+                serving = stack.enter_async_context(spawn.servers(options, folder.path / "wire.log"))
+                ready = await unless_stopped(order.screen, serving)
             clock = Steady(ready.offset_ns)
 
             def connect(built: Desk, log: Callable[..., None]) -> Adapters:

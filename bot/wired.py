@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol
 
@@ -91,11 +91,13 @@ class Wire:
 
 
 async def serve(
-    settings: Settings, faults: Sequence[str], *, ports: Sequence[int], given: Credentials, ready: Callable[[Ready], None], attached: bool
+    settings: Settings, faults: Sequence[str], *, ports: Sequence[int], given: Credentials, ready: Callable[[Ready], None], attached: bool,
+    ended_with: Callable[[Mapping[VenueId, Mapping[str, int]]], None] = lambda hits: None,
 ) -> int:  # fmt: skip
     """Serve until SIGINT or SIGTERM and return its exit code. ready: is told when the servers listen.
 
-    attached: end, with 0, when standard input closes too: whoever started this has gone. Whatever breaks the market breaks out here.
+    ended_with: is told how often each scripted fault struck, by venue and kind. attached: end, with 0, when standard input closes
+    too: whoever started this has gone. Whatever breaks the market breaks out here.
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
@@ -115,4 +117,5 @@ async def serve(
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if wire.pacing.done():
             wire.pacing.result()
+    ended_with({name: {kind.value: n for kind, n in site.plan.hits.items()} for name, site in wire.sites.items()})
     return ended.result()

@@ -54,7 +54,7 @@ class Stream(msgspec.Struct, kw_only=True):
 
 
 class Quotes:
-    """Subscriptions of one connection after another."""
+    """Subscriptions of one connection after another. paused: why no prices at all are passed on, "" while they are."""
 
     def __init__(self, sessions: SessionSource, clock: Callable[[], int]) -> None:
         self.emit: Emit = lambda event: None
@@ -62,18 +62,18 @@ class Quotes:
         self._sessions = sessions
         self._clock = clock
         self._by_req: dict[int, Stream] = {}
-        self._paused = ""
+        self.paused = ""
 
     def live(self, instrument: InstrumentId) -> str:
         """Return "" when an instrument's prices are live, else why not."""
         stream = self.streams.get(instrument)
-        return "not subscribed" if stream is None else self._paused or stream.blocked
+        return "not subscribed" if stream is None else self.paused or stream.blocked
 
     def forget(self) -> None:
         """Forget every subscription: the connection is gone."""
         self.streams.clear()
         self._by_req.clear()
-        self._paused = ""
+        self.paused = ""
 
     def subscribe(self, line: Line, found: Found) -> None:
         """Ask for the prices of a contract, anew if they were asked for before."""
@@ -91,7 +91,7 @@ class Quotes:
     def silent(self, for_ns: int) -> list[InstrumentId]:
         """Return instruments whose market is open and whose stream has said nothing for that long, none while the farm is broken."""
         now = self._clock()
-        if self._paused:
+        if self.paused:
             return []
         return [
             i for i, stream in self.streams.items()
@@ -127,7 +127,7 @@ class Quotes:
                 continue
             stream.changed = False
             book = stream.bid, stream.ask, stream.bid_size, stream.ask_size
-            if self._paused or stream.blocked or stream.sides != 3 or book == stream.before:
+            if self.paused or stream.blocked or stream.sides != 3 or book == stream.before:
                 continue
             stream.before, stream.shown = None, book
             self.emit(ev.Quote(now, stream.instrument.id, *book, now))
@@ -159,7 +159,7 @@ class Quotes:
         _, named, name = told.rpartition(":")
         if named and not name.startswith(FARM):
             return []
-        was, self._paused = bool(self._paused), "" if up else told
+        was, self.paused = bool(self.paused), "" if up else told
         if not up:
             self.all_denied(told)
         return list(self.streams) if up and was else []
@@ -167,7 +167,7 @@ class Quotes:
     def _block(self, stream: Stream, why: str) -> None:
         """Note why prices are not passed on, and tell once; what is shown while they are not is not believed afterwards."""
         stream.blocked = why
-        why = self._paused or why
+        why = self.paused or why
         if why:
             stream.bid = stream.ask = stream.bid_size = stream.ask_size = 0.0
             stream.sides, stream.changed = 0, False

@@ -200,8 +200,10 @@ class Session:
             self._about(what, req_id, code, told)
 
     def garbled(self, told: str) -> None:
-        """React to a message that could not be read: it may have been an execution."""
+        """React to a message that could not be read: it may have been an execution, or word that a break is over."""
         self._alert(CRIT, "ib.unreadable", f"a message of the broker could not be read: {told}")
+        if self.line is not None and (not self.linked or self.quotes.paused):
+            self.line.close("a message that could not be read may have ended a break")
         self.looks.want()
 
     def _about(self, what: Reaction, req_id: int, code: int, told: str) -> None:

@@ -122,6 +122,8 @@ class Line:
     def _hear(self, event: ev.Event) -> None:
         if isinstance(event, ev.VenueStatus):
             self.up, self.reason = event.up, event.reason
+        elif isinstance(event, ev.Alert) and not self.up:
+            self.reason = event.text
         elif isinstance(event, ev.VenueSnapshot):
             self.statement = event
         if not self._told_before(event):

@@ -32,8 +32,8 @@ class Ledger:
         out: list[ev.Event] = []
         if client.has.get("fetchLedger"):
             until_ms = int(client.milliseconds()) + AHEAD_MS
-            size = line.quirks.ledger_page
-            entries = await windows(lambda a, b: line.read(lambda: client.fetch_ledger(None, a, size, {"until": b})), since_ms, until_ms, size)
+            size, until = line.quirks.ledger_page, line.quirks.ledger_until
+            entries = await windows(lambda a, b: line.read(lambda: client.fetch_ledger(None, a, size, {until: b})), since_ms, until_ms, size)
             unique = {(str(e["id"]), str(e["currency"]), e["timestamp"]): e for e in entries}
             for entry in sorted(unique.values(), key=lambda e: (e["timestamp"], str(e["id"]))):
                 event = await self._event(entry)

@@ -52,8 +52,8 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     otherwise wait for. positions_by_settle: one list per settle currency.
     funding_kind: how the ledger calls a funding payment, "" where the history of payments is asked instead (ccxt gives Bybit's
     with the sign of a cost). cash_kinds: ledger entries that are booked as cash, None for all that no fill explains.
-    ledger_page: entries in one answer at most. dead_man: what cancels our orders when the desk is gone. arm: sets it anew (client,
-    market id, ms), for each market where arm_each, else once for all.
+    ledger_page: entries in one answer at most, ledger_until: parameter that ends the span. dead_man: what cancels our orders when
+    the desk is gone. arm: sets it anew (client, market id, ms), for each market where arm_each, else once for all.
     """
 
     live: bool
@@ -93,6 +93,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     funding_kind: str = ""
     cash_kinds: frozenset[str] | None = frozenset({"transfer", "deposit", "withdrawal", "interest"})
     ledger_page: int = 100
+    ledger_until: str = "until"
     dead_man: str = ""
     arm: Callable[[Any, str, int], Awaitable[Any]] | None = None
     arm_each: bool = False
@@ -186,12 +187,13 @@ QUIRKS: dict[str, Quirks] = {
         duplicate=frozenset({"110072"}), ambiguous=frozenset({"10000", "10016"}), envelope=("retCode", "result"), private_mark="/private",
         recv_window=True, sandbox="test",
         order_url=lambda x: str(x.implode_hostname(x.urls["api"]["ws"]["private"]["trade"])), order_login=True,
-        funding_kind="settlement", cash_kinds=frozenset({"transfer_in", "transfer_out", "interest", "bonus", "fee_refund"}), ledger_page=50,
+        funding_kind="settlement", cash_kinds=frozenset({"transfer_in", "transfer_out", "interest", "bonus", "fee_refund"}),
+        ledger_page=50, ledger_until="endTime",
         warm="is_unified_enabled", positions_by_settle=True, permissions="privateGetV5UserQueryApi",
         withdraws=_bybit_withdraws, account=_bybit_account, adl_rank=True,
         dead_man="when the account's stream is cut, if the account has it", arm=lambda x, market, ms: x.cancel_all_orders_after(ms),
         options={"defaultType": "swap"},
-        allowances=(Allowance(limit=10, span_ns=_S, reserve=4), Allowance(limit=300, span_ns=5 * _S, reserve=60)),
+        allowances=(Allowance(limit=20, span_ns=_S, reserve=8), Allowance(limit=300, span_ns=5 * _S, reserve=60)),
     ),
     "okx": Quirks(
         live=True, trade_ids=("clOrdId",), trades_by="ordId", stream_fee_sign=-1, page=100,

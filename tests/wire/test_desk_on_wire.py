@@ -12,7 +12,8 @@ from desk_rig import ROOT, desk, held, last_line, ports, verb, wire
 SCHEMAS = ROOT / "bot/schemas"
 FAULTS = (
     {"at": "PT20S", "venue": "cme", "fault": "drop", "for": "PT5S"},
-    {"at": "PT32S", "venue": "perp", "fault": "lost_reply", "count": 1},
+    {"at": "PT0S", "venue": "perp", "fault": "lost_reply"},
+    {"at": "PT32S", "venue": "perp", "fault": "lost_ack"},
 )
 
 
@@ -36,7 +37,9 @@ def test_a_minute_on_the_wire_trades_a_pair_through_a_dropped_gateway_and_a_lost
     happened = [json.loads(line) for line in log.splitlines()]
     lost = [e for e in happened if e["event"] == "venue.lost" and e["venue"] == "cme"]
     assert lost and [e for e in happened if e["event"] == "venue.connected" and e["venue"] == "cme" and e["seq"] > lost[-1]["seq"]]
-    assert [e for e in happened if e["event"] == "order.unknown" and e["client_order_id"][-9] == "H"]
+    struck = (tmp_path / "runs/paper-00001/wire.log").read_text(encoding="utf-8").splitlines()[-1]
+    assert struck == "faults that struck: cme drop 1; perp lost_ack 1; perp lost_reply 1", struck
+    assert {e["client_order_id"][-9] for e in happened if e["event"] == "order.unknown"} == {"H"}
     assert {e["kind"] for e in happened if e["event"] == "reconcile.mismatch"} == {"interrupted"}
     last_ready = [e["event"] for e in happened if e["event"].startswith("reconcile.")][-1]
     assert last_ready == "reconcile.agreed"

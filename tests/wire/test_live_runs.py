@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from desk_rig import ROOT, desk, held, last_line, ports, verb, wire
+from desk_rig import BOT, ROOT, desk, environment, held, last_line, ports, verb, wire
 
 from bot import config, connected, live
 from bot.clock import Steady
@@ -99,14 +101,16 @@ def by_hand(said: dict[str, Any]) -> None:
 
 
 def test_no_key_in_anything_a_run_says_or_leaves(tmp_path: Path) -> None:
-    """A desk that trades with a canary as key and secret: neither stands in a file, a line or an argument, nor in an error."""
+    """A desk that trades with a canary as key and secret, through every sort of error: neither stands in a file or a line."""
     keys = {"BOT_SECRET_WIRE_KEY": CANARY + "k", "BOT_SECRET_WIRE_SECRET": CANARY + "s"}
-    with wire(tmp_path, "--seed", "1", secrets=keys) as said:
+    script = tmp_path / "faults.jsonl"
+    kinds = ("reset", "html_5xx", "garbage_200", "lost_reply", "ws_abort", "clock_skew")
+    script.write_text("".join(json.dumps({"at": "PT2S", "venue": "perp", "fault": kind}) + "\n" for kind in kinds), encoding="utf-8")
+    with wire(tmp_path, "--seed", "1", "--faults", str(script), secrets=keys) as said:
         assert CANARY not in json.dumps(said)
-        right = verb(tmp_path, "paper", "--venues", "wire", *ports(said), "--for", "8s", "--json", secrets=keys)
+        right = verb(tmp_path, "paper", "--venues", "wire", *ports(said), "--for", "10s", "--json", secrets=keys)
         wrong = verb(tmp_path, "doctor", "--stage", "wire", *ports(said), "--json", secrets={**keys, "BOT_SECRET_WIRE_SECRET": CANARY + "x"})
-    assert right.returncode == 0, right.stderr
-    assert wrong.returncode == 4
+    assert last_line(right.stdout)["fills"] and wrong.returncode == 4, right.stderr
     told = right.stdout + right.stderr + wrong.stdout + wrong.stderr
     assert CANARY not in told
     left = [p for p in tmp_path.rglob("*") if p.is_file() and CANARY.encode() in p.read_bytes()]
@@ -119,5 +123,24 @@ def test_a_venue_that_does_not_come_up_ends_the_start_with_its_reason(tmp_path: 
     with wire(tmp_path, "--seed", "4") as said:
         where, clock = led({**said, "tws_port": 1})
         for _ in range(2):
-            with pytest.raises(VenueError, match="cme: not up within"):
+            with pytest.raises(VenueError, match="cme: not up within 1 s: .*ConnectionRefusedError"):
                 live.trade(order(tmp_path / "d", 5.0), where, clock)
+
+
+def test_a_signal_while_it_connects_ends_it_at_once(tmp_path: Path) -> None:
+    """There is nothing to settle yet: exit 130, no result, the folder free again."""
+    with wire(tmp_path) as said:
+        argv = [*BOT, "paper", "--venues", "wire", *ports({**said, "tws_port": 1}), "--json"]
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(tmp_path))
+        try:
+            deadline = time.monotonic() + 30.0
+            log = tmp_path / "runs/paper-00001/run.log"
+            while not log.exists() and time.monotonic() < deadline and process.poll() is None:
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30.0)
+        finally:
+            process.kill()
+            process.wait()
+    assert process.returncode == 130 and not out, (out, err)
+    assert "Traceback" not in err, err

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from bot.model.instrument import Instrument, Kind
@@ -40,7 +41,7 @@ def market(client: Any, x: Instrument) -> dict[str, Any]:
         "id": IDS.get(client.id, "BTCUSDT"), "lowercaseId": "btcusdt", "symbol": f"{x.base}/{x.index_quote}:{x.settle}", "base": x.base, "quote": x.index_quote,
         "settle": x.settle, "baseId": x.base, "quoteId": x.index_quote, "settleId": x.settle, "type": "swap", "spot": False, "swap": True, "future": False,
         "option": False, "contract": True, "linear": not x.inverse, "inverse": x.inverse, "subType": "inverse" if x.inverse else "linear",
-        "contractSize": float(x.unit), "active": True, "precision": {"price": float(x.tick), "amount": float(x.lot)},
+        "contractSize": float(x.unit), "active": True, "precision": {"price": float(x.tick), "amount": float(x.lot), "base": 1e-8, "quote": 1e-8},
         "limits": {"amount": {}, "price": {}, "cost": {}, "leverage": {}}, "info": {"orderTypes": ["LIMIT", "MARKET"], "contractType": "PERPETUAL"},
     })  # fmt: skip
     return found
@@ -65,6 +66,17 @@ async def client(exchange: str, **more: Any) -> AsyncIterator[Any]:
     finally:
         made.session = None
         await session.close()
+
+
+@cache
+def still(exchange: str, **more: Any) -> Any:
+    """A client that only parses and judges, made once: making one takes a quarter of a second."""
+
+    async def made() -> Any:
+        async with client(exchange, **more) as found:
+            return found
+
+    return asyncio.run(made())
 
 
 def on(exchange: str, body: Callable[[Any], Awaitable[None]], **more: Any) -> None:

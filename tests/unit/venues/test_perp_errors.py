@@ -10,7 +10,7 @@ pytest.importorskip("ccxt", reason="ccxt is not installed here")
 
 import aiohttp  # noqa: E402
 import ccxt  # noqa: E402
-from exchanges import on  # noqa: E402
+from exchanges import still  # noqa: E402
 
 from bot.venues.egress import EgressRefused  # noqa: E402
 from bot.venues.perp_errors import Meaning, codes_in, told, verdict  # noqa: E402
@@ -49,15 +49,13 @@ BINANCE: list[tuple[int, str, Meaning, bool]] = [
 
 @pytest.mark.parametrize(("status", "body", "meaning", "exists"), BINANCE, ids=lambda v: str(v)[:24])
 def test_binance_over_rest_and_on_loopback(status: int, body: str, meaning: Meaning, exists: bool) -> None:
-    async def look(client: Any) -> None:
-        with pytest.raises(ccxt.BaseError) as raised:
-            client.handle_errors(status, "", URL, "POST", {}, body, client.parse_json(body), {}, {})
-            client.handle_http_status_code(status, "", URL, "POST", body)
-        found = verdict(raised.value, QUIRKS["binanceusdm"])
-        assert (found.meaning, found.exists) == (meaning, exists), found
-        assert found.no_order is (meaning is not M.UNKNOWN and not exists)
-
-    on("binanceusdm", look, base_url="http://127.0.0.1:9")
+    client = still("binanceusdm", base_url="http://127.0.0.1:9")
+    with pytest.raises(ccxt.BaseError) as raised:
+        client.handle_errors(status, "", URL, "POST", {}, body, client.parse_json(body), {}, {})
+        client.handle_http_status_code(status, "", URL, "POST", body)
+    found = verdict(raised.value, QUIRKS["binanceusdm"])
+    assert (found.meaning, found.exists) == (meaning, exists), found
+    assert found.no_order is (meaning is not M.UNKNOWN and not exists)
 
 
 class Answers:
@@ -77,13 +75,11 @@ class Answers:
 
 @pytest.mark.parametrize(("status", "body", "meaning", "exists"), [r for r in BINANCE if r[1].startswith("{") and r[0] == 400], ids=lambda v: str(v)[:24])
 def test_binance_over_the_order_socket(status: int, body: str, meaning: Meaning, exists: bool) -> None:
-    async def look(client: Any) -> None:
-        answers = Answers()
-        client.handle_message(answers, {"id": "1", "status": status, "error": client.parse_json(body)})
-        found = verdict(answers.rejected[0], QUIRKS["binanceusdm"])
-        assert (found.meaning, found.exists) == (meaning, exists), found
-
-    on("binanceusdm", look, base_url="http://127.0.0.1:9")
+    client = still("binanceusdm", base_url="http://127.0.0.1:9")
+    answers = Answers()
+    client.handle_message(answers, {"id": "1", "status": status, "error": client.parse_json(body)})
+    found = verdict(answers.rejected[0], QUIRKS["binanceusdm"])
+    assert (found.meaning, found.exists) == (meaning, exists), found
 
 
 @pytest.mark.parametrize(
@@ -107,13 +103,11 @@ def test_binance_over_the_order_socket(status: int, body: str, meaning: Meaning,
     ids=lambda v: str(v)[:24],
 )  # fmt: skip
 def test_bybit_and_okx(exchange: str, body: str, meaning: Meaning, exists: bool) -> None:
-    async def look(client: Any) -> None:
-        with pytest.raises(ccxt.BaseError) as raised:
-            client.handle_errors(200, "", "https://x/", "POST", {}, body, client.parse_json(body), {}, {})
-        found = verdict(raised.value, QUIRKS[exchange])
-        assert (found.meaning, found.exists) == (meaning, exists), found
-
-    on(exchange, look)
+    client = still(exchange)
+    with pytest.raises(ccxt.BaseError) as raised:
+        client.handle_errors(200, "", "https://x/", "POST", {}, body, client.parse_json(body), {}, {})
+    found = verdict(raised.value, QUIRKS[exchange])
+    assert (found.meaning, found.exists) == (meaning, exists), found
 
 
 def caused(error: BaseException, cause: BaseException) -> BaseException:
@@ -160,11 +154,10 @@ def test_success_codes_are_no_error_codes() -> None:
     ids=lambda v: str(v)[:24],
 )  # fmt: skip
 def test_bybit_and_okx_over_the_order_socket(exchange: str, message: dict[str, Any], meaning: Meaning, exists: bool) -> None:
-    async def look(client: Any) -> None:
-        answers = Answers()
-        answers.url = "wss://x/v5/private"
-        client.handle_message(answers, message)
-        found = verdict(answers.rejected[0], QUIRKS[exchange])
-        assert (found.meaning, found.exists) == (meaning, exists), found
+    client = still(exchange)
+    answers = Answers()
+    answers.url = "wss://x/v5/private"
+    client.handle_message(answers, message)
+    found = verdict(answers.rejected[0], QUIRKS[exchange])
+    assert (found.meaning, found.exists) == (meaning, exists), found
 
-    on(exchange, look)

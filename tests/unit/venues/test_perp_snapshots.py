@@ -83,6 +83,34 @@ def okx(position: str = "30", used: str = "21000") -> Routes:
     }  # fmt: skip
 
 
+def coinm(position: str = "-30") -> Routes:
+    """Answers of Binance COIN-M: a short of 30 contracts of 100 USD, its execution, a payment in coins and a transfer."""
+    risk = {"symbol": "BTCUSD_PERP", "positionAmt": position, "entryPrice": "70000.1", "markPrice": "70010", "unRealizedProfit": "0", "liquidationPrice": "0",
+            "leverage": "10", "maxQty": "100", "marginType": "cross", "isolatedMargin": "0", "isAutoAddMargin": "false", "positionSide": "BOTH",
+            "notionalValue": "-0.0428", "isolatedWallet": "0", "updateTime": MS}  # fmt: skip
+    income = {"symbol": "BTCUSD_PERP", "incomeType": "FUNDING_FEE", "income": "0.00000429", "asset": "BTC", "time": STAMP, "tranId": 5}
+
+    def trades(p: dict[str, str]) -> list[Any]:
+        assert p["symbol"] == "BTCUSD_PERP" and int(p["endTime"]) > int(p["startTime"])
+        return [{"symbol": "BTCUSD_PERP", "id": 6, "orderId": 28, "pair": "BTCUSD", "side": "SELL", "price": "70000.1", "qty": "30", "realizedPnl": "0",
+                 "marginAsset": "BTC", "baseQty": "0.0428", "commission": "0.0000214", "commissionAsset": "BTC", "time": MS - 9_000, "positionSide": "BOTH",
+                 "buyer": False, "maker": False}]  # fmt: skip
+
+    return {
+        "/dapi/v2/leverageBracket": [{"symbol": "BTCUSD_PERP", "notionalCoef": 1, "brackets": [
+            {"bracket": 1, "initialLeverage": 125, "qtyCap": 5, "qtylFloor": 0, "maintMarginRatio": 0.004, "cum": 0.0}]}],
+        "/dapi/v1/positionRisk": [risk], "/dapi/v1/openOrders": [], "/dapi/v1/userTrades": trades,
+        "/dapi/v1/account": {"assets": [{"asset": "BTC", "walletBalance": "1.5", "maintMargin": "0.0002", "marginBalance": "1.6", "availableBalance": "1",
+                                         "initialMargin": "0.004", "updateTime": MS}],
+                             "positions": [{"symbol": "BTCUSD_PERP", "positionAmt": position}, {"symbol": "ETHUSD_PERP", "positionAmt": "0"}]},
+        "/dapi/v1/order": {"symbol": "BTCUSD_PERP", "orderId": 28, "clientOrderId": CLIENT_ID, "status": "FILLED", "executedQty": "30", "origQty": "30",
+                           "price": "70000.1", "avgPrice": "70000.1", "side": "SELL", "type": "LIMIT", "timeInForce": "IOC", "time": MS, "cumBase": "0.0428"},
+        "/dapi/v1/income": [income, {**income, "symbol": "", "incomeType": "TRANSFER", "income": "-0.5", "tranId": 6},
+                            {**income, "incomeType": "COMMISSION", "income": "-0.0000214", "tranId": 7}],
+        "/dapi/v1/fundingRate": [{"symbol": "BTCUSD_PERP", "fundingTime": STAMP, "fundingRate": "0.0001"}],
+    }  # fmt: skip
+
+
 def asked(exchange: str, routes: Routes, body: Callable[[Line, Snapshots, list[ev.Event]], Any]) -> None:
     """Let a body have a line whose questions are answered from routes."""
 
@@ -94,6 +122,7 @@ def asked(exchange: str, routes: Routes, body: Callable[[Line, Snapshots, list[e
             return found(dict(parse_qsl(urlsplit(url).query))) if callable(found) else found
 
         client.fetch = fetch
+        client.milliseconds = lambda: MS
         x = instrument(exchange)
         symbols = Symbols({x.id: x}, "perp")
         symbols.resolve(client.markets)
@@ -161,6 +190,21 @@ def test_a_fee_of_okx_has_the_same_sign_from_the_stream_and_from_a_question() ->
         assert asked_for[0][1].fee == D("10.5")
 
     asked("okx", okx(), body)
+
+
+def test_an_inverse_account_is_told_in_contracts_and_coins() -> None:
+    async def body(line: Line, snapshots: Snapshots, heard: list[ev.Event]) -> None:
+        await snapshots.answer(NOW - 12 * 3_600 * 10**9)
+        (snapshot,) = [e for e in heard if isinstance(e, ev.VenueSnapshot)] or [heard]
+        x = instrument("binancecoinm")
+        assert snapshot.positions == {x.id: D(-30)} and snapshot.cash == {"BTC": D("1.5")} and snapshot.maintenance == {"BTC": 0.0002}
+        (fill,) = {f.exec_id: f for f in heard if isinstance(f, ev.OrderFilled)}.values()
+        assert (fill.client_id, fill.side, fill.qty, fill.fee, fill.fee_currency) == (CLIENT_ID, Side.SELL, D(30), D("0.0000214"), "BTC")
+        (paid,) = {p.stamp_ns: p for p in heard if isinstance(p, ev.FundingPaid)}.values()
+        assert (paid.amount, paid.currency, paid.qty) == (D("0.00000429"), "BTC", D(-30))
+        assert [(c.kind, c.amount) for c in {c.ref: c for c in heard if isinstance(c, ev.CashBooked)}.values()] == [("transfer", D("-0.5"))]
+
+    asked("binancecoinm", coinm(), body)
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
