@@ -27,7 +27,7 @@ LONGER: dict[str, int] = {
     # Ratchet: what is longer than the rule, and how long it may be. Only ever shorten this list.
     "bot/engine/fold.py": 410, "bot/model/event.py": 410,
 }  # fmt: skip
-PROVIDED_BY = {"sqlalchemy": "SQLAlchemy"}
+PROVIDED_BY = {"sqlalchemy": "SQLAlchemy", "ib_insync": "ib-insync"}
 USED_BY_NAME = {"tzdata"}
 """Needed without an import: zoneinfo reads it where the system has no zone files."""
 
