@@ -30,7 +30,7 @@ def row(con_id: int = 1, tick: float = 5.0, **changes: Any) -> Any:
         "conId": con_id, "symbol": "MBT", "secType": "FUT", "tradingClass": "MBT", "multiplier": "0.1", "exchange": "CME", "currency": "USD",
         "lastTradeDateOrContractMonth": "20261127", "localSymbol": "MBTX6",
     }  # fmt: skip
-    return SimpleNamespace(contract=SimpleNamespace(**{**terms, **changes}), minTick=tick)
+    return SimpleNamespace(contract=SimpleNamespace(**{**terms, **changes}), minTick=tick, tradingHours="", timeZoneId="")
 
 
 def test_the_one_that_fits_is_chosen_among_others_and_repetitions() -> None:
