@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Coroutine
@@ -205,6 +206,7 @@ class Session:
         self._alert(CRIT, "ib.unreadable", f"a message of the broker could not be read: {told}")
         if self.line is not None and (not self.linked or self.quotes.paused):
             self.line.close("a message that could not be read may have ended a break")
+        self._resolved = -math.inf  # or it named a contract
         self.looks.want()
 
     def _about(self, what: Reaction, req_id: int, code: int, told: str) -> None:
