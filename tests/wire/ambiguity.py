@@ -277,7 +277,8 @@ class Batch:
             if ob.silos[name].cash[currency] != theirs.account.cash[currency]:
                 out.wrong.append(f"{self.seed}: {ob.silos[name].cash[currency]} {currency} here, {theirs.account.cash[currency]} there")
         if not out.clean:
-            out.wrong.append(f"{self.seed}: {out.duplicates} doubled, {out.orphans} orphans, {out.absences} wrongly absent, {out.unsettled} unsettled ({ob.cause})")
+            what = f"{out.duplicates} doubled, {out.orphans} orphans, {out.absences} wrongly absent, {out.unsettled} unsettled"
+            out.wrong.append(f"{self.seed}: {what} ({ob.cause})")
         return out
 
 

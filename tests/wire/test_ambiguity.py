@@ -1,7 +1,7 @@
 """No order twice, none forgotten, none wrongly given up: over sockets and in memory, through the real adapters and libraries.
 
 5 % of the requests are lost, of 5 % nothing is ever said, 5 % of everything is late; offshore 5 % of the answers are lost and 5 %
-late besides. In memory only the carrying of bytes is replaced and the clock is virtual. BASISBOT_AMBIGUITY=1 runs twenty times as many.
+late besides. In memory only the carrying of bytes is replaced and the clock is virtual. BASISBOT_AMBIGUITY=1 runs ten times as many.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.virtual import MemoryLoop, VirtualLoop
 pytest.importorskip("ib_insync", reason="ib_insync is not installed here")
 pytest.importorskip("ccxt", reason="ccxt is not installed here")
 
-TIMES = 20 if os.environ.get("BASISBOT_AMBIGUITY") else 1
+TIMES = 10 if os.environ.get("BASISBOT_AMBIGUITY") else 1
 BATCHES = {"broker": (broker, 25, RATES), "offshore": (offshore, 200, RATES | HTTP_RATES)}
 """Who runs a batch, and its orders: TWS tells all of a day's orders at every question, so that a long day costs more."""
 
@@ -58,9 +58,9 @@ def test_a_thousand_orders_over_sockets(which: str) -> None:
     check(which, orders, run(which, orders, VirtualLoop))
 
 
-@pytest.mark.parametrize(("which", "orders"), [("broker", 1_000), ("offshore", 4_000)])
-def test_thousands_of_orders_in_memory(which: str, orders: int) -> None:
-    """1,000 to the broker and 4,000 offshore; 20,000 and 80,000 when asked for."""
+@pytest.mark.parametrize(("which", "orders"), [("broker", 2_000), ("offshore", 8_000)])
+def test_ten_thousand_orders_in_memory(which: str, orders: int) -> None:
+    """2,000 to the broker and 8,000 offshore; 20,000 and 80,000 when asked for."""
     check(which, orders * TIMES, run(which, orders * TIMES, MemoryLoop))
 
 
