@@ -94,6 +94,8 @@ def paper(asked: Asked, json_out: bool, *, venues: str, **at: int) -> int:
         raise click.UsageError(f"--venues {venues} runs at the pace of the wall clock: --speed does not go with it")
     if asked.resumed is not None and venues == WIRE and not all(given):
         raise click.UsageError("--continue needs the ports of the servers the run traded on: those it started ended with it")
+    if asked.resumed is not None and (asked.seed is not None or asked.scenario or asked.files or asked.sets):
+        raise click.UsageError("--continue keeps the run's own settings: give only --for, --json and the ports with it")
     if asked.faults is not None and (all(given) or venues != WIRE):
         raise click.UsageError("--faults is for the servers: give it to `wire`")
     from bot import connected
@@ -127,7 +129,7 @@ def _on_live_data(order: Order) -> RunResult:
 @click.command()
 @click.option("--stage", type=click.Choice(["testnet", "small", "full"]), required=True, help="testnet: the broker's paper account and the exchange's testnet.")
 @click.option("--for", "for_ns", type=Span(), help="Time to run. Without it: until stopped.")
-@click.option("--continue", "resumed", metavar="RUN", help="Recover this run: what it holds is its own again.")
+@click.option("--continue", "resumed", metavar="RUN", help="Recover this run with the settings it has; --config says where the venues are.")
 @click.option("--confirm", metavar="ACCOUNT", help="The broker account, typed; asked for on a terminal.")
 @configured
 @as_json

@@ -42,7 +42,8 @@ class Adapters(msgspec.Struct, frozen=True, kw_only=True):
         """Return quotes of both legs, marks of the hedge and the stablecoin's price in [from_ns, to_ns), in order of time.
 
         Without marks in the hedge's history the index of a minute is taken to be the perp's own middle: it only scales a
-        premium to bp, so the excess is wrong by no more than itself times the premium. Raises VenueError for a leg without history.
+        premium to bp, so the excess is wrong by no more than itself times the premium. A carry implied from an index cannot do without.
+        Raises VenueError for a leg, or such an index, without history.
         """
         asked = []
         sources: dict[VenueId, Adapter] = {**self.venues, **self.prices}
@@ -59,6 +60,8 @@ class Adapters(msgspec.Struct, frozen=True, kw_only=True):
                 raise VenueError(f"{built.terms[instrument].venue}: no history of {instrument}")
         hedge = found[1]
         if not any(type(e) is ev.MarkPrice for e in hedge):
+            if built.settings.strategy.carry_source != "fixed":
+                raise VenueError(f"{built.terms[built.pair.hedge].venue}: no history of the index, which an implied carry needs")
             marks = [ev.MarkPrice(q.ts, q.instrument, 0.5 * (q.bid + q.ask), 0.5 * (q.bid + q.ask)) for q in hedge]
             found = [found[0], [e for pair in zip(marks, hedge, strict=True) for e in pair], *found[2:]]
         return sorted((e for rows in found for e in rows), key=lambda e: e.ts)

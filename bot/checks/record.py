@@ -6,14 +6,14 @@ from collections import Counter
 from decimal import Decimal
 
 from bot.checks.twins import ZERO, Legs, Twin
-from bot.engine.obligations import PairState
+from bot.engine.obligations import Obligations, PairState
 from bot.engine.pair import FLATTEN
 from bot.engine.step import Engine, PairLoop
 from bot.model import event as ev
 from bot.model.event import LEVEL_RANK, KillLevel
 from bot.model.ids import ClientId, InstrumentId, PairId
 from bot.model.notation import iso
-from bot.model.order import OrderStatus
+from bot.model.order import Order, OrderStatus
 
 S_NS = 1_000_000_000
 KEPT = 200
@@ -44,7 +44,7 @@ class Record:
         self.level = ob.kill_level
         for client_id, o in ob.orders.items():
             self.orders[client_id] = Twin(spec=o.spec, status=o.status, filled=o.filled, reported=o.reported, execs=set(o.execs), sent_ns=o.sent_ns,
-                                          not_found=o.not_found, not_found_ns=o.not_found_ns, late=not (o.live and whole))  # fmt: skip
+                                          not_found=o.not_found, not_found_ns=o.not_found_ns, late=not (o.live and whole) or _overtaken(ob, o))  # fmt: skip
         self.live.update(ob.live)
         for pair in ob.pairs.values():
             intent = pair.entry or pair.intent
@@ -249,3 +249,8 @@ class Record:
         wanted = ZERO if flat else state.target
         if abs(legs.lead - wanted) >= abs(lead - wanted):
             self.broken("I11", e.ts, f"lead fill {e.exec_id} of {e.client_id}: {lead} -> {legs.lead} lots, wanted {wanted}")
+
+
+def _overtaken(ob: Obligations, order: Order) -> bool:
+    """Return whether an order in flight at a start answers a question of before: its pair has had other fills since it left."""
+    return order.live and any(o.execs and o.ended_ns > order.sent_ns and o.spec.pair == order.spec.pair for o in ob.orders.values())

@@ -275,7 +275,7 @@ def _from_record(folder: Path, remembered: Callable[[RunFolder], Obligations], *
     except (BotError, OSError) as error:
         return said | {"blocked_by": [*said["blocked_by"], f"record of {run.run_id} unreadable: {error}"]}
     return said | {
-        "legs": [row for pair in ob.pairs.values() for row in _kept_legs(pair)],
+        "legs": [row for pair in ob.pairs.values() for row in _kept_legs(ob, pair)],
         "venues": {v: {"up": None, "positions": {i: float(p.qty) for i, p in s.positions.items() if p.qty}} for v, s in ob.silos.items()},
     }
 
@@ -293,9 +293,10 @@ def owed(run: RunFolder, terms: dict[InstrumentId, Instrument], fresh: Obligatio
     return ob
 
 
-def _kept_legs(pair: PairState) -> list[dict[str, Any]]:
+def _kept_legs(ob: Obligations, pair: PairState) -> list[dict[str, Any]]:
+    at = {instrument: venue for venue, silo in ob.silos.items() for instrument in silo.positions}
     return [
-        {"pair": pair.terms.id, "leg": leg, "venue": None, "instrument": instrument, "qty": p.qty_f, "avg": p.avg_f or None, "mark": None}
+        {"pair": pair.terms.id, "leg": leg, "venue": at.get(instrument), "instrument": instrument, "qty": p.qty_f, "avg": p.avg_f or None, "mark": None}
         for leg, instrument, p in (("lead", pair.terms.lead, pair.lead), ("hedge", pair.terms.hedge, pair.hedge))
     ]
 

@@ -318,7 +318,7 @@ def _blocked(ob: Obligations, pairs: tuple[PairRow, ...]) -> tuple[str, ...]:
     if ob.kill_level is not KillLevel.NONE:
         reasons.append(f"kill {named(ob.kill_level, ob.evacuate)} {ob.kill_id}".strip())
     if not ob.ready:
-        reasons.append(f"not reconciled: {ob.cause}" if ob.cause else "not reconciled")
+        reasons.append(ob.cause if "not reconciled" in ob.cause else f"not reconciled: {ob.cause}")
     reasons += [f"{name} unreachable" for name, silo in ob.silos.items() if not silo.up]
     unknown = sum(ob.orders[c].status is OrderStatus.UNKNOWN for c in ob.live)
     if unknown:

@@ -52,7 +52,7 @@ def _run_started(ob: Obligations, terms: Terms, e: ev.RunStarted) -> None:
     # Whatever was in flight when the last process ended is unknown until the venue says otherwise.
     for client_id in ob.live:
         order = ob.orders[client_id]
-        order.asked_ns = order.not_found = order.not_found_ns = 0
+        order.asked_ns = order.not_found = order.not_found_ns = order.not_found_last_ns = 0
         if order.status in (OrderStatus.SENT, OrderStatus.WORKING):
             advance(order, Trigger.NO_ANSWER)
 
@@ -85,7 +85,7 @@ def _accepted(ob: Obligations, terms: Terms, e: ev.OrderAccepted) -> None:
             order.cancel_ns = 0  # found working after silence: a cancel that was lost must be asked for again
         advance(order, Trigger.ACK)
         order.venue_order_id = e.venue_order_id
-        order.not_found = order.not_found_ns = 0
+        order.not_found = order.not_found_ns = order.not_found_last_ns = 0
 
 
 def _filled(ob: Obligations, terms: Terms, e: ev.OrderFilled) -> None:
@@ -233,6 +233,7 @@ def _not_found(ob: Obligations, terms: Terms, e: ev.OrderNotFound) -> None:
     if order is not None and order.live:
         order.not_found += 1
         order.not_found_ns = order.not_found_ns or e.ts
+        order.not_found_last_ns = e.ts
 
 
 def _absent(ob: Obligations, terms: Terms, e: ev.AbsenceProven) -> None:

@@ -60,14 +60,18 @@ def deadline_ns(order: Order, x: Execution) -> int:
 
 
 def orders(ob: Obligations, x: Execution, emit: Emit, commands: list[Command]) -> None:
-    """Emit NoAnswer for silence, AbsenceProven on evidence, and the queries that are due."""
+    """Emit NoAnswer for silence, AbsenceProven on evidence, and the queries that are due.
+
+    Only answers are evidence: the grace has to lie between the first and the last of them. While questions stay unanswered an order
+    that was late on its way may have arrived.
+    """
     for client_id in list(ob.live):
         order = ob.orders[client_id]
         spec = order.spec
         if (
             order.status is OrderStatus.UNKNOWN
             and order.not_found >= x.absent_answers
-            and ob.now - order.not_found_ns >= x.absent_grace_ns
+            and order.not_found_last_ns - order.not_found_ns >= x.absent_grace_ns
         ):
             emit(ev.AbsenceProven(ts=ob.now, client_id=client_id))
             continue

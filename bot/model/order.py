@@ -136,7 +136,8 @@ class Order(msgspec.Struct, kw_only=True):
     """Our record of one order: mutable, owned by the engine state, changed only by folding events.
 
     sent_ns: when the intent was made. asked_ns: last query or cancel, for pacing the next. not_found: consecutive
-    answers of the venue that it does not know the id, since `not_found_ns`. ended_ns: when it was done, or filled once more after that; 0 while live.
+    answers of the venue that it does not know the id, from `not_found_ns` to `not_found_last_ns`. ended_ns: when it was
+    done, or filled once more after that; 0 while live.
     """
 
     spec: OrderSpec
@@ -152,6 +153,7 @@ class Order(msgspec.Struct, kw_only=True):
     asked_ns: int = 0
     not_found: int = 0
     not_found_ns: int = 0
+    not_found_last_ns: int = 0
     ended_ns: int = 0
 
     @property

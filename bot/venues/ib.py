@@ -7,7 +7,6 @@ ib_orders what follows for orders, ib_outbox what leaves, ib_quotes prices, ib_c
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -65,8 +64,9 @@ class IbVenue:
     def start(self, emit: Emit) -> None:
         """Begin to connect; needs a running loop. The venue is reported up when its records have been looked at."""
         self.session.listen(emit)
-        budget = Budget((ALLOWANCE,), time.monotonic_ns, asyncio.get_running_loop().call_later)
-        self._task = asyncio.get_running_loop().create_task(self.session.run(budget), name=f"venue {self._venue}")
+        loop = asyncio.get_running_loop()
+        budget = Budget((ALLOWANCE,), lambda: int(loop.time() * 1e9), loop.call_later)
+        self._task = loop.create_task(self.session.run(budget), name=f"venue {self._venue}")
         self._task.add_done_callback(self._ended)
 
     def stop(self) -> None:

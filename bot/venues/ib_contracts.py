@@ -79,8 +79,11 @@ def choose(instrument: Instrument, rows: Iterable[Any]) -> tuple[Any | None, str
     return details, ""
 
 
-async def find(line: Line, instrument: Instrument) -> tuple[Found | None, str]:
-    """Ask for the contract of an instrument. Returns it, or None and why. Raises LineError and TimeoutError."""
+async def find(line: Line, instrument: Instrument) -> tuple[Found | None, str, bool]:
+    """Ask for the contract of an instrument. Returns it, or None and why; then whether anything was offered at all.
+
+    Raises LineError and TimeoutError.
+    """
     code, rows = product_of(instrument), []
     for symbol in SYMBOLS.get(code, (code,)):
         wanted = line.lib.Contract(
@@ -92,16 +95,16 @@ async def find(line: Line, instrument: Instrument) -> tuple[Found | None, str]:
             rows += await line.ask(number, lambda n=number, c=wanted: line.client.reqContractDetails(n, c))  # type: ignore[misc]
         except RequestFailed as error:
             if error.code != 200:  # 200: nothing is called that
-                return None, f"{instrument.id}: {error}"
+                return None, f"{instrument.id}: {error}", False
     details, why = choose(instrument, rows)
     if details is None:
-        return None, why
+        return None, why, bool(rows)
     c = details.contract
     named = line.lib.Contract(
         secType="FUT", conId=c.conId, symbol=c.symbol, lastTradeDateOrContractMonth=_day(c), multiplier=c.multiplier, exchange=EXCHANGE,
         currency=CURRENCY, localSymbol=c.localSymbol, tradingClass=c.tradingClass,
     )  # fmt: skip
-    return Found(instrument, c.conId, pin_of(details), named, details.tradingHours, details.timeZoneId), ""
+    return Found(instrument, c.conId, pin_of(details), named, details.tradingHours, details.timeZoneId), "", True
 
 
 class Contracts:
@@ -122,9 +125,14 @@ class Contracts:
         return next((why for i, why in self.why.items() if (self.instruments[i].expiry_ns or 0) > now_ns), "")
 
     async def resolve(self, line: Line) -> list[str]:
-        """Ask for every contract anew and return what is wrong. Raises LineError and TimeoutError."""
+        """Ask for every contract anew and return what is wrong. Raises LineError and TimeoutError.
+
+        A contract that was found before stays so when nothing is said of it now; when something else is said, it does not.
+        """
         for instrument in self.instruments.values():
-            found, why = await find(line, instrument)
+            found, why, offered = await find(line, instrument)
+            if found is None and not offered and instrument.id in self.found:
+                continue
             if found is not None and self.pins.setdefault(instrument.id, found.pin) != found.pin:
                 why = f"{instrument.id} is {found.pin} at the broker and was pinned as {self.pins[instrument.id]}: its terms have changed"
                 found = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import UTC, datetime
 
 from bot.model.event import Quote
@@ -27,7 +26,8 @@ class History:
     """Asks for minutes of middles, a day at a time. Needs a running loop."""
 
     def __init__(self) -> None:
-        self._limits = Budget(LIMITS, time.monotonic_ns, asyncio.get_running_loop().call_later)
+        loop = asyncio.get_running_loop()
+        self._limits = Budget(LIMITS, lambda: int(loop.time() * 1e9), loop.call_later)
 
     async def quotes(self, line: Line, found: Found, from_ns: int, to_ns: int) -> list[Quote]:
         """Return closes of whole minutes that end in [from_ns, to_ns), oldest first, each as a quote one tick wide around it.

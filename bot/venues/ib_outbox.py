@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +35,9 @@ class Outbox:
     def submit(self, command: Submit) -> None:
         """Send an order, or say why it cannot leave."""
         spec, session = command.order, self._session
+        if spec.client_id in session.orders.tickets:
+            session.looks.order(spec.client_id)  # never sent twice; what became of the first is the answer
+            return
         line, why = session.line, self._obstacle(command)
         if why or line is None:
             self._blocked(spec.client_id, why or "not connected")
@@ -45,8 +48,8 @@ class Outbox:
             orderId=ticket.order_id, clientId=self._client_id, action=spec.side.value.upper(), totalQuantity=int(spec.qty), orderType="LMT",
             lmtPrice=float(spec.limit), tif=spec.tif.value.upper(), orderRef=spec.client_id, account=account_of(line), outsideRth=True, transmit=True,
         )  # fmt: skip
-        asked_ns = time.monotonic_ns()
-        line.budget.ask(Priority.OPEN if command.opening else Priority.REDUCE, lambda: self._place(line, ticket, found, order, asked_ns))
+        asked_s = asyncio.get_running_loop().time()
+        line.budget.ask(Priority.OPEN if command.opening else Priority.REDUCE, lambda: self._place(line, ticket, found, order, asked_s))
 
     def cancel(self, command: Cancel) -> None:
         """Ask for a cancel; without an order id the order is looked for first, and the engine asks again."""
@@ -68,10 +71,10 @@ class Outbox:
             return "not connected"
         if spec.instrument not in session.contracts.found:
             return session.contracts.why.get(spec.instrument, f"{spec.instrument} is not known at the broker")
-        if spec.client_id in session.orders.tickets:
-            return "client id in use"
-        if spec.qty != int(spec.qty):
+        if not spec.qty.is_finite() or spec.qty <= 0 or spec.qty != int(spec.qty):
             return "not a whole number of contracts"
+        if not spec.limit.is_finite() or spec.limit <= 0:
+            return "not a price"
         if not command.opening:
             return ""
         window = window_at(self._clock())
@@ -79,11 +82,11 @@ class Outbox:
             return f"broker's {window.name}"
         return session.quotes.live(spec.instrument)
 
-    def _place(self, line: Line, ticket: Ticket, found: Found, order: Any, asked_ns: int) -> None:
+    def _place(self, line: Line, ticket: Ticket, found: Found, order: Any, asked_s: float) -> None:
         """Send an order that may have waited for room, unless it has waited too long or its connection is gone."""
         if ticket.sent is not Sent.WAITING:
             return
-        if time.monotonic_ns() - asked_ns > self._session.pace.queued * 1e9:
+        if asyncio.get_running_loop().time() - asked_s > self._session.pace.queued:
             self._stop(ticket, "message budget")
         elif line is not self._session.line or not line.alive:
             self._stop(ticket, "connection lost")

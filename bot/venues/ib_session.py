@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-import time
 from collections.abc import Callable, Coroutine
 
 from bot.model import event as ev
@@ -60,6 +60,7 @@ class Session:
         self._log = log
         self.why = ""
         self._told = ""
+        self._time: Callable[[], float] = lambda: 0.0  # the loop's, from `run` on
         self._unlinked = self._resolved = 0.0
         self._odd: set[str] = set()
         self._helpers: set[asyncio.Task[None]] = set()
@@ -72,10 +73,11 @@ class Session:
 
     async def run(self, budget: Budget) -> None:
         """Keep a session until cancelled."""
+        self._time = asyncio.get_running_loop().time
         failures = number = 0
         while True:
             line = self.line = Line(self._endpoint, Hearers(self.orders, self.quotes, self), budget, self.pace, number)
-            began = time.monotonic()
+            began = self._time()
             why = "stopped"
             try:
                 await self._one(line)
@@ -89,7 +91,7 @@ class Session:
                 for task in list(self._helpers):
                     task.cancel()
             number += 1
-            failures = 1 if time.monotonic() - began > self.pace.retry_max else failures + 1
+            failures = 1 if self._time() - began > self.pace.retry_max else failures + 1
             self._lost(why)
             pause = min(self.pace.retry_max, self.pace.retry * 2.0 ** min(failures - 1, 16))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
@@ -126,10 +128,10 @@ class Session:
                 pass
             else:
                 raise LineError(line.why)
-            if not self.linked and time.monotonic() - self._unlinked > self.pace.relink:
+            if not self.linked and self._time() - self._unlinked > self.pace.relink:
                 raise LineError("the gateway has been without the broker for long")
             await self._hour(line)
-            if self.contracts.why and time.monotonic() - self._resolved > self.pace.relink:
+            if self.contracts.why and self._time() - self._resolved > self.pace.relink:
                 await self._resolve(line)
             for instrument in self.quotes.silent(int(self.pace.stale * _S)):
                 self._log("ib.stale_stream", instrument=instrument)
@@ -137,7 +139,7 @@ class Session:
 
     async def _resolve(self, line: Line) -> None:
         """Find the contracts, tell of what is wrong for the first time, and subscribe to what is not yet subscribed to."""
-        self._resolved = time.monotonic()
+        self._resolved = self._time()
         for why in await self.contracts.resolve(line):
             if why not in self._odd:
                 self._alert(CRIT, "ib.contract", why)
@@ -205,6 +207,7 @@ class Session:
         self._alert(CRIT, "ib.unreadable", f"a message of the broker could not be read: {told}")
         if self.line is not None and (not self.linked or self.quotes.paused):
             self.line.close("a message that could not be read may have ended a break")
+        self._resolved = -math.inf  # or it named a contract
         self.looks.want()
 
     def _about(self, what: Reaction, req_id: int, code: int, told: str) -> None:
@@ -222,7 +225,7 @@ class Session:
 
     def _link(self, what: Reaction, told: str) -> None:
         """React to a break between gateway and broker, and to its end."""
-        self._unlinked = time.monotonic() if self.linked else self._unlinked
+        self._unlinked = self._time() if self.linked else self._unlinked
         self.linked = what is not R.LINK_LOST
         line = self.line
         if not self.linked:

@@ -48,7 +48,7 @@ class Orders:
 
     def _written(self, command: Submit) -> asyncio.Future[Any] | None:
         """Write an order now and return the future of its answer; None when it cannot leave in this way."""
-        if not self._socket.direct or self._obstacle(command, 0.0):
+        if not self._socket.direct or command.order.client_id in self._sent or self._obstacle(command, 0.0):
             return None
         try:
             answer = self._socket.place(command.order)
@@ -63,6 +63,9 @@ class Orders:
         line, spec = self._line, command.order
         if answer is None:
             await turn
+            if spec.client_id in self._sent:  # never sent twice; what became of the first is the answer
+                await self.query(QueryOrder(spec.venue, spec.instrument, spec.client_id))
+                return
             why = self._obstacle(command, asyncio.get_running_loop().time() - asked)
             if why:
                 self._end(spec.client_id, Outcome.DENIED, why)
@@ -91,18 +94,21 @@ class Orders:
             return f"{spec.instrument} is not on the list of instruments of {line.venue}"
         if waited_s > STALE_S:
             return f"waited {waited_s:.1f} s for the venue's message limit"
-        if spec.client_id in self._sent:
-            return "this client id was sent before"
         return self._off_grid(spec)
 
     def _off_grid(self, spec: OrderSpec) -> str:
-        """Return why the library would send another order than this one: it cuts off what does not fit its grid, of which ours is a part."""
+        """Return why this is no order, or why the library would send another: it cuts off what does not fit its grid, of which ours is a part."""
+        if not (spec.qty.is_finite() and spec.limit.is_finite() and spec.qty > 0 and spec.limit > 0):
+            return f"{spec.qty} @ {spec.limit} is no order"
         terms = self._line.symbols.instruments[spec.instrument]
         if not spec.limit % terms.tick and not spec.qty % terms.lot:
             return ""
         client, symbol = self._line.client, self._line.symbols.symbol[spec.instrument]
-        price = number(client.price_to_precision(symbol, float(spec.limit)))
-        qty = number(client.amount_to_precision(symbol, float(spec.qty)))
+        try:
+            price = number(client.price_to_precision(symbol, float(spec.limit)))
+            qty = number(client.amount_to_precision(symbol, float(spec.qty)))
+        except failures() as error:  # less than the smallest step of the grid
+            return told(error)
         return "" if (price, qty) == (spec.limit, spec.qty) else f"{spec.qty} @ {spec.limit} would be sent as {qty} @ {price}"
 
     async def _place(self, spec: OrderSpec) -> Any:

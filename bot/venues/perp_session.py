@@ -52,7 +52,7 @@ class Session:
         tasks = [asyncio.ensure_future(loop) for loop in loops]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            errors = [error for task in done if (error := task.exception()) is not None]
+            errors = [error for task in done if not task.cancelled() and (error := task.exception()) is not None]
             self._line.blocked = "stopped by an error"
             if errors:
                 raise errors[0]

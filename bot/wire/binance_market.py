@@ -41,7 +41,14 @@ class Shown(msgspec.Struct):
     mark: ev.MarkPrice | None = None
     funding: ev.FundingRate | None = None
     funded: list[tuple[int, float, float]] = []
-    """(stamp, rate, mark) of stamps that have passed."""
+    """(stamp, rate, mark) of stamps that a later rate has followed."""
+
+    def passed(self, now_ns: int) -> list[tuple[int, float, float]]:
+        """Return (stamp, rate, mark) of all stamps up to now: a payment can be looked up as soon as it is made."""
+        last, mark = self.funding, self.mark.mark if self.mark is not None else 0.0
+        if last is None or last.stamp_ns > now_ns or (self.funded and self.funded[-1][0] >= last.stamp_ns):
+            return self.funded
+        return [*self.funded, (last.stamp_ns, last.rate, mark)]
 
 
 class MarketDesk:

@@ -57,7 +57,8 @@ class TickerDesk:
         """Return the rates of stamps that have passed since the server began."""
         start, end, limit = p.whole("startTime", 0), p.whole("endTime", 1 << 60), min(p.whole("limit", 100), 1_000)
         chosen = [x.instrument.id for x in self.symbols.chosen(p.get("symbol", ""))]
-        passed = sorted((stamp // MS, s, rate, mark) for s in chosen for stamp, rate, mark in self.shown[s].funded if start <= stamp // MS <= end)
+        now = self._world.clock()
+        passed = sorted((stamp // MS, s, rate, mark) for s in chosen for stamp, rate, mark in self.shown[s].passed(now) if start <= stamp // MS <= end)
         rows = [{"symbol": s, "fundingTime": at, "fundingRate": f"{rate:.8f}", "markPrice": money_text(mark)} for at, s, rate, mark in passed]
         return rows[:limit] if start else rows[-limit:]
 

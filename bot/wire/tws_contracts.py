@@ -7,7 +7,7 @@ and shows a market.
 from __future__ import annotations
 
 import zlib
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo
 
@@ -23,6 +23,7 @@ from bot.sim.exchange import Exchange
 from bot.wire.tws_codec import ContractFields
 
 ZONE = "US/Central"
+"""The zone of all times of a contract: a client that finds one beside the last trading day takes it for that of the hours too."""
 SYMBOLS = {"BTC": "BRR", "ETH": "ETHUSDRR", "BFF": "BRRNY"}
 """The broker's symbol where it is not the exchange's code (broker's fee page and public symbol maps, read 2026-11)."""
 ORDER_TYPES = "ACTIVETIM,DAY,IOC,LMT,MKT,WHATIF"
@@ -103,11 +104,11 @@ def short(row: Row) -> list[object]:
 
 def details(row: Row, req_id: int, version: int, now_ns: int) -> list[object]:
     """Return a contractDetails message."""
-    ends = datetime.fromtimestamp(row.expiry_ns // 1_000_000_000, UTC)
+    ends = datetime.fromtimestamp(row.expiry_ns // 1_000_000_000, ZoneInfo(ZONE))
     hours = trading_hours(row.root, now_ns)
     old = version < 164
     out: list[object] = [10, 8] if old else [10]
-    out += [req_id, row.symbol, "FUT", f"{row.expiry} {ends:%H:%M:%S} UTC", "0", "", row.exchange, row.currency, row.local_symbol]
+    out += [req_id, row.symbol, "FUT", f"{row.expiry} {ends:%H:%M:%S} {ZONE}", "0", "", row.exchange, row.currency, row.local_symbol]
     out += [row.root, row.root, row.con_id, row.tick]
     out += [1] if old else []  # mdSizeMultiplier
     out += [row.multiplier, ORDER_TYPES, row.exchange, 1, con_id(row.symbol), f"{row.root} futures", "", row.expiry[:6]]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
+
 from bot.model.event import OrderFilled
 from bot.model.ids import ClientId
+from bot.model.order import Outcome
 from bot.wire.tws_account import ACCOUNT
 from bot.wire.tws_blotter import Blotter, count
 from bot.wire.tws_codec import Fields
@@ -35,9 +38,9 @@ class OrderRecords:
     def completed(self, client: Client, fields: Fields) -> None:
         """reqCompletedOrders: filled, cancelled and rejected ones of every client."""
         for held in self.blotter.held.values():
-            ticket = self.blotter.ticket(held)
-            if held.ended and not self.blotter.works(held):
-                client.send(completed_order(held, ACCOUNT, ticket.filled if ticket else ZERO, client.version))
+            shown, ticket = self._ended(held), self.blotter.ticket(held)
+            if shown is not None:
+                client.send(completed_order(shown, ACCOUNT, ticket.filled if ticket else ZERO, client.version))
         client.send([102])
 
     def executions(self, client: Client, fields: Fields) -> None:
@@ -62,6 +65,16 @@ class OrderRecords:
                 client.send(exec_details(fill, row, count(held, fills), req_id, ACCOUNT, client.version))
                 client.send(commission(fill, self.blotter.realised.of(fill.exec_id)))
         client.send([55, 1, req_id])
+
+    def _ended(self, held: Held) -> Held | None:
+        """Return an order that has ended as it is shown, None for one that has not; its report may be late or lost and changes nothing."""
+        ticket = self.blotter.ticket(held)
+        if held.ended:
+            return None if self.blotter.works(held) else held
+        if ticket is None or ticket.outcome is None:
+            return None
+        status = {Outcome.FILLED: "Filled", Outcome.REJECTED: "Inactive"}.get(ticket.outcome, "Cancelled")
+        return msgspec.structs.replace(held, ended=status, completed=ticket.reason or status, completed_ns=self.blotter.world.clock())
 
     def _send_open(self, client: Client, orders: list[Held]) -> None:
         for held in orders:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from bot.market.expiry import expiry_ns
 from bot.model import event as ev
 from bot.model.command import Cancel, Command, QueryOrder, QueryVenue, Submit
 from bot.model.instrument import FeeSchedule, Instrument, Kind, MarginTier
-from bot.model.order import OrderSpec, Purpose, Side, TimeInForce
+from bot.model.order import OrderSpec, Outcome, Purpose, Side, TimeInForce
 from bot.model.ports import SimulatedVenue
 from bot.sim.exchange import Exchange, Rules
 from bot.sim.faults import Fault, FaultPlan
@@ -17,8 +18,10 @@ from bot.sim.wire import Delays
 from bot.venues.sim import SimVenue
 
 S = 1_000_000_000
-START = 1_800_000_000 * S
+START = 1_793_718_000 * S
+"""2026-11-03 15:00 UTC, a Tuesday in session, an hour before a funding stamp."""
 D = Decimal
+KEY, SECRET = "k" * 16, "s" * 16
 
 
 def tier(maintenance: str, initial: str, floor: str = "0", cum: str = "0") -> MarginTier:
@@ -26,11 +29,12 @@ def tier(maintenance: str, initial: str, floor: str = "0", cum: str = "0") -> Ma
     return MarginTier(notional_floor=D(floor), maintenance_rate=D(maintenance), initial_rate=D(initial), cum=D(cum))
 
 
-MBT = Instrument(id="MBTX27", venue="cme", kind=Kind.FUTURE, base="BTC", unit=D("0.1"), tick=D(5), lot=D(1), index_quote="USD", settle="USD",
-                 tiers=(tier("0.30", "0.40"),), fees=FeeSchedule(per_contract=D(3)), expiry_ns=START + 40 * 86_400 * S)  # fmt: skip
+MBT = Instrument(id="MBTX26", venue="cme", kind=Kind.FUTURE, base="BTC", unit=D("0.1"), tick=D(5), lot=D(1), index_quote="USD", settle="USD",
+                 tiers=(tier("0.30", "0.40"),), fees=FeeSchedule(per_contract=D(3)), product="MBT", expiry_ns=expiry_ns(2026, 11))  # fmt: skip
 PERP = Instrument(id="BTCUSDT", venue="perp", kind=Kind.PERP, base="BTC", unit=D(1), tick=D("0.1"), lot=D("0.001"), index_quote="USDT", settle="USDT",
                   tiers=(tier("0.004", "0.008"), tier("0.005", "0.01", "50000", "50"), tier("0.0065", "0.0134", "600000", "950")),
-                  fees=FeeSchedule(maker_rate=D("0.0002"), taker_rate=D("0.0005")), funding_interval_s=28_800, min_notional=D(100))  # fmt: skip
+                  fees=FeeSchedule(maker_rate=D("0.0002"), taker_rate=D("0.0005")), product="BTCUSDT", funding_interval_s=28_800,
+                  funding_cap=0.003, min_notional=D(100))  # fmt: skip
 INVERSE = Instrument(id="BTCUSD", venue="perp", kind=Kind.PERP, base="BTC", unit=D(100), tick=D("0.1"), lot=D(1), index_quote="USD", settle="BTC",
                      inverse=True, tiers=(tier("0.01", "0.02"),), fees=FeeSchedule(maker_rate=D("0.0002"), taker_rate=D("0.0005")),
                      funding_interval_s=28_800)  # fmt: skip
@@ -59,17 +63,23 @@ class Hours:
 
 class Rig:
     """One venue with a market and a clock. Times in seconds from the start; `said` is what it answered and reported, `seen` the market data it
-    showed."""
+    showed. main: the instrument of cases that any venue has. log: what an adapter wrote down."""
 
-    def __init__(self, venue: SimulatedVenue, instruments: tuple[Instrument, ...], hours: Hours) -> None:
-        self.venue = venue
+    in_process = True
+
+    def __init__(self, venue: Any, instruments: tuple[Instrument, ...], hours: Hours, name: str = "") -> None:
+        self.venue: SimulatedVenue = venue
+        self.name = name or str(venue.venue)
         self.terms = {i.id: i for i in instruments}
+        self.main = instruments[0]
         self.hours = hours
-        self.now = START
         self.said: list[ev.Event] = []
         self.seen: list[Any] = []
+        self.log: list[Any] = []
         self._minted = 0
-        venue.start(self._hear)
+        if self.in_process:
+            self.now = START
+            self.venue.start(self._hear)
 
     def _hear(self, event: Any) -> None:
         """Keep what the venue emits: market data apart from answers."""
@@ -87,7 +97,7 @@ class Rig:
         self.to((self.now - START) / S + 1.0)
 
     def observe(self, event: Any) -> Any:
-        """Show the venue a market observation of now."""
+        """Show the venue a market observation of now; return what the desk sees of it at once."""
         while self.venue.due_ns <= event.ts:
             self.venue.advance(self.venue.due_ns)
         seen = self.venue.observe(event)
@@ -95,25 +105,25 @@ class Rig:
             self.seen.append(seen)
         return seen
 
-    def quote(self, bid: float, ask: float, size: float = 50.0, instrument: str = "BTCUSDT", ask_size: float | None = None) -> Any:
+    def quote(self, bid: float, ask: float, size: float = 50.0, instrument: str = "", ask_size: float | None = None) -> Any:
         """Show a top of book now."""
-        return self.observe(ev.Quote(self.now, instrument, bid, ask, size, size if ask_size is None else ask_size, self.now))
+        return self.observe(ev.Quote(self.now, instrument or self.main.id, bid, ask, size, size if ask_size is None else ask_size, self.now))
 
-    def mark(self, price: float, instrument: str = "BTCUSDT") -> None:
+    def mark(self, price: float, instrument: str = "") -> None:
         """Show a mark price now."""
-        self.observe(ev.MarkPrice(self.now, instrument, price, price))
+        self.observe(ev.MarkPrice(self.now, instrument or self.main.id, price, price))
 
-    def rate(self, rate: float, stamp_s: float, instrument: str = "BTCUSDT") -> None:
+    def rate(self, rate: float, stamp_s: float, instrument: str = "") -> None:
         """Announce the funding rate of the stamp at `stamp_s`."""
-        self.observe(ev.FundingRate(self.now, instrument, rate, 28_800, START + int(stamp_s * S), 0.003))
+        self.observe(ev.FundingRate(self.now, instrument or self.main.id, rate, 28_800, START + int(stamp_s * S), 0.003))
 
-    def spec(self, side: Side, qty: str, limit: str, *, instrument: str = "BTCUSDT", tif: TimeInForce = TimeInForce.IOC,
+    def spec(self, side: Side, qty: str, limit: str, *, instrument: str = "", tif: TimeInForce = TimeInForce.IOC,
              reduce_only: bool = False, client_id: str = "") -> OrderSpec:  # fmt: skip
         """Return an order; without a client id the next free one."""
         if not client_id:
             self._minted += 1
             client_id = f"T00001L{self._minted:08d}"
-        return OrderSpec(client_id=client_id, pair="p", venue=self.venue.venue, instrument=instrument, side=side, qty=D(qty), limit=D(limit),
+        return OrderSpec(client_id=client_id, pair="p", venue=self.name, instrument=instrument or self.main.id, side=side, qty=D(qty), limit=D(limit),
                          tif=tif, purpose=Purpose.LEAD, reduce_only=reduce_only)  # fmt: skip
 
     def send(self, command: Command, settle: bool = True) -> list[ev.Event]:
@@ -128,25 +138,61 @@ class Rig:
         """Send an order and return the answers."""
         return self.send(Submit(self.spec(side, qty, limit, **more)))
 
-    def cancel(self, client_id: str, instrument: str = "BTCUSDT") -> list[ev.Event]:
-        """Ask for a cancellation."""
-        return self.send(Cancel(self.venue.venue, instrument, client_id))
+    def rest(self, side: Side, qty: str, limit: str, **more: Any) -> str:
+        """Send an order for the day that is accepted; return its client id."""
+        answers = self.order(side, qty, limit, tif=TimeInForce.DAY, **more)
+        assert of(ev.OrderAccepted, answers) and not of(ev.OrderEnded, answers), answers
+        return str(of(ev.OrderAccepted, answers)[0].client_id)
 
-    def query(self, client_id: str, instrument: str = "BTCUSDT") -> list[ev.Event]:
+    def cancel(self, client_id: str, instrument: str = "") -> list[ev.Event]:
+        """Ask for a cancellation."""
+        return self.send(Cancel(self.name, instrument or self.main.id, client_id))
+
+    def query(self, client_id: str, instrument: str = "") -> list[ev.Event]:
         """Ask what became of an order."""
-        return self.send(QueryOrder(self.venue.venue, instrument, client_id))
+        return self.send(QueryOrder(self.name, instrument or self.main.id, client_id))
 
     def snapshot(self) -> ev.VenueSnapshot:
         """Ask for the whole state and return it."""
-        answers = self.send(QueryVenue(self.venue.venue))
-        found = [e for e in answers if isinstance(e, ev.VenueSnapshot)]
-        assert len(found) == 1, answers
-        return found[0]
+        found = of(ev.VenueSnapshot, self.send(QueryVenue(self.name)))
+        assert len(found) == 1, (self.said[-6:], self.log[-6:])
+        return found[0]  # type: ignore[no-any-return]
+
+    def held(self) -> Decimal:
+        """Return the position of the main instrument that the venue reports."""
+        return self.snapshot().positions.get(self.main.id, D(0))
+
+    def booked(self, kind: type) -> list[Any]:
+        """Return the different bookings of one type: the venue has told them by its next full answer, and may repeat them."""
+        self.snapshot()
+        return list({(getattr(e, "stamp_ns", 0), getattr(e, "ref", "")): e for e in of(kind, self.said)}.values())
+
+    def stop(self) -> None:
+        """Stop the venue."""
+        self.venue.stop()
+
+    def close(self) -> None:
+        """Release what the rig holds."""
 
 
 def of(kind: type, events: list[ev.Event]) -> list[Any]:
     """Return the events of one type."""
     return [e for e in events if type(e) is kind]
+
+
+def fills(events: list[ev.Event]) -> list[Any]:
+    """Return the different executions, in the order in which they were told."""
+    return list({e.exec_id: e for e in events if type(e) is ev.OrderFilled}.values())
+
+
+def ends(events: list[ev.Event]) -> set[tuple[Outcome, Decimal]]:
+    """Return how orders are said to have ended; a venue may repeat it and must not contradict itself."""
+    return {(e.outcome, e.cum_qty) for e in of(ev.OrderEnded, events)}
+
+
+def money(venue: str, cash: dict[str, str] | None) -> dict[str, Decimal]:
+    """Return an account's money, by default the desk's."""
+    return {c: D(x) for c, x in (cash or ({"USD": "600000"} if venue == "cme" else {"USDT": "400000", "BTC": "10"})).items()}
 
 
 MARKET = (ev.Quote, ev.MarkPrice, ev.FundingRate)
@@ -159,18 +205,15 @@ def in_process(delays: Delays) -> Build:
     def build(venue: str = "perp", cash: dict[str, str] | None = None, faults: tuple[Fault, ...] = (), rules: Rules | None = None, **more: Any) -> Rig:
         hours = Hours()
         instruments = (MBT,) if venue == "cme" else (PERP, INVERSE)
-        money = {c: D(x) for c, x in (cash or {"USD": "600000"} if venue == "cme" else cash or {"USDT": "400000", "BTC": "10"}).items()}
-        exchange = Exchange(venue, instruments, money, hours, rules or Rules(), START)
-        sim = SimVenue(exchange, delays=delays, plan=FaultPlan(venue, faults), now_ns=START, **more)
-        return Rig(sim, instruments, hours)
+        exchange = Exchange(venue, instruments, money(venue, cash), hours, rules or Rules(), START)
+        return Rig(SimVenue(exchange, delays=delays, plan=FaultPlan(venue, faults), now_ns=START, **more), instruments, hours)
 
     return build
 
 
 MS = 1_000_000
-BUILDS: dict[str, Build] = {
+IN_PROCESS: dict[str, Build] = {
     "instant": in_process(Delays()),
     "latency": in_process(Delays(request_ns=40 * MS, reply_ns=30 * MS, feed_ns=20 * MS)),
     "drawn": in_process(Delays(request_ns=40 * MS, reply_ns=30 * MS, feed_ns=20 * MS, jitter=0.5, tail_share=0.05, tail_multiple=5.0)),
 }
-"""Every implementation of the port that has to keep the contract; wire servers join here."""

@@ -163,7 +163,7 @@ def test_killing_what_died_holding_says_what_is_left(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait()
     gone = result(tmp_path, "status")
-    assert gone["running"] is False and any(leg["qty"] for leg in gone["legs"])
+    assert gone["running"] is False and any(leg["qty"] for leg in gone["legs"]) and {leg["venue"] for leg in gone["legs"]} == {"cme", "perp"}
     killed = result(tmp_path, "kill", "--reason", "crash", code=6)
     assert not killed["confirmed_flat"] and {r["what"] for r in killed["residual"]} == {"position"} and killed["desk"] == "none"
     assert bot(tmp_path, "paper", "--continue", ready["run_id"], "--for", "1h", "--speed", "max").returncode == 6

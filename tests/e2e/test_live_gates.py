@@ -73,7 +73,8 @@ def test_a_latched_desk_does_not_start(keyed: list[str], data: Path, capsys: pyt
 
 @pytest.mark.parametrize("argv", [
     ["--venues", "wire", "--speed", "10"], ["--venues", "wire", "--tws-port", "5"], ["--tws-port", "5", "--perp-port", "6", "--reference-port", "7"],
-    ["--venues", "wire", "--continue", "paper-00001"], ["--venues", "live-data", "--faults", __file__],
+    ["--venues", "wire", "--continue", "paper-00001"], ["--venues", "live-data", "--continue", "paper-00001", "--seed", "2"],
+    ["--venues", "live-data", "--faults", __file__],
 ])  # fmt: skip
 def test_what_does_not_go_together_is_a_usage_error(argv: list[str]) -> None:
     """Before anything is started."""

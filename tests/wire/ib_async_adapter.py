@@ -42,7 +42,7 @@ async def main(port: int) -> dict[str, Any]:
     venue.send(order("P00001L00000001", 70_010), START)
     venue.send(order("P00001L00000002", 69_000), START)
     await until(lambda: of(ev.OrderEnded) and {a.client_id for a in of(ev.OrderAccepted)} >= {"P00001L00000002"})
-    venue.send(QueryVenue("cme"), START)
+    venue.send(QueryVenue("cme", ev.NEVER), START)
     await until(lambda: of(ev.VenueSnapshot))
     venue.send(Cancel("cme", MBT.id, "P00001L00000002"), START)
     await until(lambda: len(of(ev.OrderEnded)) == 2)

@@ -49,7 +49,7 @@ deltaNeutralShortSaleSlot=0, deltaNeutralDesignatedLocation=, continuousUpdate=0
 cashQty=0, dontUseAutoPriceForHedge=0, isOmsContainer=0, autoCancelDate=, filledQuantity=3, refFuturesConId=0, autoCancelParent=0, shareholder=,
 imbalanceOnly=0, routeMarketableToBbo=0, parentPermId=0, completedTime=20261103 14:30:00 UTC, completedStatus=Filled Size: 3, {OFFSETS}"""
 DETAILS = """
-message=10, <164 version=8, reqId=11, symbol=MBT, secType=FUT, lastTimes=20261127 16:00:00 UTC, strike=0, right=, exchange=CME, currency=USD,
+message=10, <164 version=8, reqId=11, symbol=MBT, secType=FUT, lastTimes=20261127 10:00:00 US/Central, strike=0, right=, exchange=CME, currency=USD,
 localSymbol=MBTX6, marketName=MBT, tradingClass=MBT, conId=708015661, minTick=5, <164 mdSizeMultiplier=1, multiplier=0.1,
 orderTypes=ACTIVETIM;DAY;IOC;LMT;MKT;WHATIF, validExchanges=CME, priceMagnifier=1, underConId=UNDER, longName=MBT futures,
 primaryExchange=, contractMonth=202611, industry=, category=, subcategory=, timeZoneId=US/Central, tradingHours=HOURS, liquidHours=HOURS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 
 from bot.market.expiry import expiry_ns
 from bot.model.instrument import Instrument, Kind
-from bot.venues.ib_contracts import SYMBOLS, choose, front, last_day, pin_of, rolls_on
+from bot.venues.ib_contracts import SYMBOLS, Contracts, choose, front, last_day, pin_of, rolls_on
 
 S = 1_000_000_000
 
@@ -29,7 +30,7 @@ def row(con_id: int = 1, tick: float = 5.0, **changes: Any) -> Any:
         "conId": con_id, "symbol": "MBT", "secType": "FUT", "tradingClass": "MBT", "multiplier": "0.1", "exchange": "CME", "currency": "USD",
         "lastTradeDateOrContractMonth": "20261127", "localSymbol": "MBTX6",
     }  # fmt: skip
-    return SimpleNamespace(contract=SimpleNamespace(**{**terms, **changes}), minTick=tick)
+    return SimpleNamespace(contract=SimpleNamespace(**{**terms, **changes}), minTick=tick, tradingHours="", timeZoneId="")
 
 
 def test_the_one_that_fits_is_chosen_among_others_and_repetitions() -> None:
@@ -84,3 +85,32 @@ def test_the_front_month_is_the_nearest_that_is_not_being_rolled() -> None:
     assert [at("2026-11-03"), at("2026-11-15"), at("2026-11-16"), at("2026-12-20"), at("2027-01-28")] == ["MBTX26", "MBTX26", "MBTZ26", "MBTF27", None]
     first = rolls_on(future())
     assert first is not None and first.isoformat() == "2026-11-16"
+
+
+class Line:
+    """A line that answers one question after another with what it was given."""
+
+    def __init__(self, *answers: list[Any]) -> None:
+        self.lib, self.answers = SimpleNamespace(Contract=lambda **terms: SimpleNamespace(**terms)), list(answers)
+
+    def next_number(self) -> int:
+        return 1
+
+    async def ask(self, key: int, act: Any) -> list[Any]:
+        return self.answers.pop(0)
+
+
+def test_a_contract_stays_found_when_nothing_is_said_and_not_when_something_else_is() -> None:
+    contracts, mbt = Contracts({"MBTX26": future()}, {}), "MBTX26"
+
+    def resolved(*answers: list[Any]) -> tuple[list[str], bool]:
+        return asyncio.run(contracts.resolve(Line(*answers))), mbt in contracts.found  # type: ignore[arg-type]
+
+    why, found = resolved([], [])
+    assert why and not found and contracts.unknown(0) and not contracts.unknown(future().expiry_ns or 0)
+    assert resolved([row(7)], []) == ([], True) and contracts.by_number(7) is not None and not contracts.unknown(0)
+    assert resolved([], []) == ([], True)
+    why, found = resolved([row(8)], [])
+    assert "its terms have changed" in why[0] and not found
+    assert resolved([], [row(7)]) == ([], True)
+    assert not resolved([row(7, tick=1.0)], [])[1]
