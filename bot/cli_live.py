@@ -15,8 +15,8 @@ import click
 from bot.cli_options import FILE, SCENARIO_HELP, F, Script, Span, as_json, configured, data_dir, emit, latched, run_code
 
 if TYPE_CHECKING:
+    from bot.adapter_run import Order
     from bot.config import Settings
-    from bot.connected import Order
     from bot.tally import RunResult
 
 VENUE, HALTED = 4, 6
@@ -98,7 +98,7 @@ def paper(asked: Asked, json_out: bool, *, venues: str, **at: int) -> int:
         raise click.UsageError("--continue keeps the run's own settings: give only --for, --json and the ports with it")
     if asked.faults is not None and (all(given) or venues != WIRE):
         raise click.UsageError("--faults is for the servers: give it to `wire`")
-    from bot import connected
+    from bot import adapter_run
     from bot.desk.screen import Screen
     from bot.desk.triggers import Triggers
 
@@ -110,20 +110,20 @@ def paper(asked: Asked, json_out: bool, *, venues: str, **at: int) -> int:
     about = "Loopback servers, seeded market" if venues == WIRE else "Real market data; orders stay in this process"
     screen = Screen("paper", watched=asked.for_ns is None, speed=1.0, json_out=json_out, about=about)
     with triggers, screen:
-        order = connected.Order(settings=settings, data_dir=data_dir(), screen=screen, latch=triggers, for_ns=asked.for_ns, resumed=asked.resumed)
-        result = connected.on_wire(order, given, asked.servers, asked.faults) if venues == WIRE else _on_live_data(order)
+        order = adapter_run.Order(settings=settings, data_dir=data_dir(), screen=screen, latch=triggers, for_ns=asked.for_ns, resumed=asked.resumed)
+        result = adapter_run.on_wire(order, given, asked.servers, asked.faults) if venues == WIRE else _on_live_data(order)
     emit("paper", result, json_out)
     return screen.exit_code or run_code(result)
 
 
 def _on_live_data(order: Order) -> RunResult:
     """Trade on paper on the real market. Keys are not needed and, if given, only read."""
-    from bot import connected, live
+    from bot import adapter_run, live
     from bot.clock import Steady
     from bot.desk.fence import Stage
     from bot.desk.secrets import credentials
 
-    return connected.on_live_data(order, live.where(order.settings, Stage.FULL, credentials("perp")), Steady())
+    return adapter_run.on_live_data(order, live.where(order.settings, Stage.FULL, credentials("perp")), Steady())
 
 
 @click.command()
@@ -144,7 +144,7 @@ def live(stage: str, for_ns: int | None, resumed: str | None, confirm: str | Non
         return _refused(shut)
     from bot import config
     from bot import live as root
-    from bot.connected import Order
+    from bot.adapter_run import Order
     from bot.desk.screen import Screen
     from bot.desk.secrets import credentials
     from bot.desk.triggers import Triggers
@@ -224,7 +224,7 @@ def wire(
     """
     import asyncio
 
-    from bot import config, wired
+    from bot import config, wire_servers
     from bot.app import fault_lines
     from bot.desk.secrets import credentials
 
@@ -232,7 +232,7 @@ def wire(
     settings = config.load("wire", files=files, sets=sets, options={k: v for k, v in given.items() if v[1] is not None}).settings
     lines = fault_lines(faults) if faults is not None else []
     return asyncio.run(
-        wired.serve(
+        wire_servers.serve(
             settings, lines, ports=(tws_port, perp_port, reference_port), given=credentials("wire"), ready=lambda said: emit("wire", said, True),
             attached=attached, ended_with=_struck,
         )  # fmt: skip

@@ -6,18 +6,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bot.adapter_run import ConnectedRun, Order, run_folder
+from bot.adapters import Adapters, Where, adapters, at_wire, examined
 from bot.clock import Steady
 from bot.composition import Desk, desk
 from bot.config import Settings
-from bot.connect import Adapters, Where, adapters, at_wire, examined
-from bot.connected import ConnectedRun, Order, run_folder
 from bot.desk import doctor, gates
 from bot.desk.fence import Stage, fence
 from bot.desk.secrets import Credentials
 from bot.model.errors import ConfigError
-from bot.spawn import found
 from bot.tally import RunResult
 from bot.venues.finding import Finding
+from bot.wire_process import found
 
 
 def where(settings: Settings, stage: Stage, given: Credentials) -> Where:

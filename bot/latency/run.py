@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from bot import spawn
+from bot import wire_process
 from bot.checks import Checks
 from bot.clock import Steady
 from bot.composition import Desk, desk
@@ -246,7 +246,7 @@ def run(settings: Settings, data_dir: Path, *, cycles: int, pace_ms: int, option
 
             async def series(number: int = number, durable: bool = durable, socket: bool = socket, tape: Tape = tape, place: Path = place) -> None:
                 words = ("bench", "wire", "--serve", "--pace-ms", str(pace_ms))
-                async with spawn.servers(options, place / "servers.log", words) as ready:
+                async with wire_process.servers(options, place / "servers.log", words) as ready:
                     before = alone(0)
                     try:
                         bench = Bench(settings, ready, place, number, tape, lambda n: progress((number - 1 + n / whole) / len(SERIES)))

@@ -63,7 +63,7 @@ def test_a_backtest_loads_no_venue_on_the_network(tmp_path: Path) -> None:
 
 def test_an_adapter_loads_its_library_only_when_it_connects() -> None:
     """Importing every adapter module loads neither library."""
-    modules = ["bot.venues.ib", "bot.venues.perp", "bot.wire.tws", "bot.wire.binance", "bot.wired", "bot.connect"]
+    modules = ["bot.venues.ib", "bot.venues.perp", "bot.wire.tws", "bot.wire.binance", "bot.wire_servers", "bot.adapters"]
     code = f"import importlib, sys; [importlib.import_module(m) for m in {modules!r}]; print(sorted(set(sys.modules) & {HEAVY!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"

@@ -14,10 +14,10 @@ import jsonschema
 import pytest
 from desk_rig import BOT, ROOT, desk, environment, held, last_line, ports, verb, wire
 
-from bot import config, connected, live
+from bot import adapter_run, config, live
+from bot.adapter_run import Order
+from bot.adapters import Where, at_wire
 from bot.clock import Steady
-from bot.connect import Where, at_wire
-from bot.connected import Order
 from bot.desk import card
 from bot.desk.screen import Screen
 from bot.desk.secrets import Credentials
@@ -60,7 +60,7 @@ def test_on_live_data_every_order_stays_in_the_process(tmp_path: Path) -> None:
     """The desk sees the servers' market and trades a pair, of which the servers never hear."""
     with wire(tmp_path, "--seed", "4") as said:
         where, clock = led(said)
-        result = connected.on_live_data(order(tmp_path / "d", 14.0), where, clock)
+        result = adapter_run.on_live_data(order(tmp_path / "d", 14.0), where, clock)
         seen = last_line(verb(tmp_path, "doctor", "--stage", "wire", *ports(said), "--json").stdout)
     assert result.pairs_opened == 1 and result.fills >= 2 and result.net_delta_base == 0.0 and result.invariant_violations == 0
     margin = next(c["found"] for c in seen["checks"] if c["name"] == "cme margin")
@@ -119,7 +119,7 @@ def test_no_key_in_anything_a_run_says_or_leaves(tmp_path: Path) -> None:
 
 def test_a_venue_that_does_not_come_up_ends_the_start_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody listens at the broker: exit by VenueError, every file closed, the next start finds the folder free."""
-    monkeypatch.setattr(connected, "UP_S", 1.0)
+    monkeypatch.setattr(adapter_run, "UP_S", 1.0)
     with wire(tmp_path, "--seed", "4") as said:
         where, clock = led({**said, "tws_port": 1})
         for _ in range(2):

@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bot import scenarios, spawn
+from bot import scenarios, wire_process
+from bot.adapters import Adapters, Where, adapters, at_wire, shadowed
 from bot.app import Screen, fault_lines, result_of, where_it_stopped
 from bot.checks import Checks
 from bot.clock import Steady, now_ns
 from bot.composition import LETTERS, Desk, desk
 from bot.config import Settings
-from bot.connect import Adapters, Where, adapters, at_wire, shadowed
 from bot.desk import memory, operate, read, snapshot
 from bot.desk.feed import Together
 from bot.desk.gap_watch import GapWatch, WatchedTape, watched
@@ -305,9 +305,9 @@ def on_wire(order: Order, ports: Sequence[int], options: Sequence[str], faults: 
     async def live(folder: RunFolder, record: RunRecord) -> RunResult:
         async with AsyncExitStack() as stack:
             if all(ports):
-                ready = await unless_stopped(order.screen, spawn.found(ports))
+                ready = await unless_stopped(order.screen, wire_process.found(ports))
             else:
-                serving = stack.enter_async_context(spawn.servers(options, folder.path / "wire.log"))
+                serving = stack.enter_async_context(wire_process.servers(options, folder.path / "wire.log"))
                 ready = await unless_stopped(order.screen, serving)
             clock = Steady(ready.offset_ns)
 

@@ -11,8 +11,8 @@ import pytest
 from live_rig import S
 
 from bot import config
+from bot.adapters import PRICE_HISTORY_NS, Adapters
 from bot.composition import Desk, desk
-from bot.connect import PRICE_HISTORY_NS, Adapters
 from bot.model import event as ev
 from bot.model.errors import VenueError
 
