@@ -263,7 +263,7 @@ def check_continued(record: RunRecord, venues: str, run_id: str) -> None:
         raise ConfigError(f"{run_id} traded on {record.venues or 'in-process venues'}: it cannot be continued on {venues}")
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a verb asks of a connected run."""
 
     settings: Settings
@@ -275,56 +275,56 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def run_folder(order: Order, mode: str, venues: str, faults: Sequence[str] = ()) -> Iterator[tuple[RunFolder, RunRecord]]:
+def run_folder(request: RunRequest, mode: str, venues: str, faults: Sequence[str] = ()) -> Iterator[tuple[RunFolder, RunRecord]]:
     """Hold the data folder and give the run's own, new or to be continued. Raises BotError when another desk holds it, ConfigError."""
-    order.data_dir.mkdir(parents=True, exist_ok=True)
-    held = lock_folder(order.data_dir)
+    request.data_dir.mkdir(parents=True, exist_ok=True)
+    held = lock_folder(request.data_dir)
     try:
-        if order.resumed is not None:
-            folder = find_run(order.data_dir, order.resumed)
+        if request.resumed is not None:
+            folder = find_run(request.data_dir, request.resumed)
             record = folder.read_record()
-            check_continued(record, venues, order.resumed)
+            check_continued(record, venues, request.resumed)
         else:
-            body = msgspec.Raw(msgspec.json.encode(order.settings))
-            record = RunRecord(mode=mode, seed=order.settings.market.seed, settings=body, faults=tuple(faults), venues=venues)
-            folder = new_run(order.data_dir, record)
+            body = msgspec.Raw(msgspec.json.encode(request.settings))
+            record = RunRecord(mode=mode, seed=request.settings.market.seed, settings=body, faults=tuple(faults), venues=venues)
+            folder = new_run(request.data_dir, record)
         yield folder, record
     finally:
         os.close(held)
 
 
-def on_wire(order: Order, ports: Sequence[int], options: Sequence[str], faults: Path | None) -> RunResult:
+def on_wire(request: RunRequest, ports: Sequence[int], options: Sequence[str], faults: Path | None) -> RunResult:
     """Run a paper desk against the wire's servers: those on `ports`, or, where these are 0, new ones started with `options`.
 
     Raises ConfigError for settings or faults that cannot be used, VenueError for servers that do not start or answer.
     """
     lines = fault_lines(faults) if faults is not None else []
     given = credentials("wire") if all(ports) else Credentials()
-    decode_faults(lines, order.settings.market.start_ns, order.settings.venues, wire=True)
+    decode_faults(lines, request.settings.market.start_ns, request.settings.venues, wire=True)
 
     async def live(folder: RunFolder, record: RunRecord) -> RunResult:
         async with AsyncExitStack() as stack:
             if all(ports):
-                ready = await unless_stopped(order.screen, wire_process.found(ports))
+                ready = await unless_stopped(request.screen, wire_process.found(ports))
             else:
                 serving = stack.enter_async_context(wire_process.servers(options, folder.path / "wire.log"))
-                ready = await unless_stopped(order.screen, serving)
+                ready = await unless_stopped(request.screen, serving)
             clock = Steady(ready.offset_ns)
 
             def connect(built: Desk, log: Callable[..., None]) -> Adapters:
                 return adapters(built, at_wire(ready, built.settings, given), clock, log)
 
-            return await ConnectedRun(folder, record, clock, connect).run(order.latch, order.screen, order.for_ns)
+            return await ConnectedRun(folder, record, clock, connect).run(request.latch, request.screen, request.for_ns)
 
-    with run_folder(order, "paper", "wire", lines) as (folder, record):
+    with run_folder(request, "paper", "wire", lines) as (folder, record):
         return asyncio.run(live(folder, record))
 
 
-def on_live_data(order: Order, at: Where, clock: Callable[[], int]) -> RunResult:
+def on_live_data(request: RunRequest, at: Where, clock: Callable[[], int]) -> RunResult:
     """Run a paper desk on the market data found where `at` says; every order goes to a venue in this process."""
 
     def connect(built: Desk, log: Callable[..., None]) -> Adapters:
         return shadowed(built, adapters(built, at, clock, log), clock())
 
-    with run_folder(order, "paper", "live-data") as (folder, record):
-        return asyncio.run(ConnectedRun(folder, record, clock, connect).run(order.latch, order.screen, order.for_ns))
+    with run_folder(request, "paper", "live-data") as (folder, record):
+        return asyncio.run(ConnectedRun(folder, record, clock, connect).run(request.latch, request.screen, request.for_ns))

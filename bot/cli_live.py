@@ -15,7 +15,7 @@ import click
 from bot.cli_options import FILE, SCENARIO_HELP, F, Script, Span, as_json, configured, data_dir, emit, latched, run_code
 
 if TYPE_CHECKING:
-    from bot.adapter_run import Order
+    from bot.adapter_run import RunRequest
     from bot.config import Settings
     from bot.tally import RunResult
 
@@ -110,20 +110,20 @@ def paper(asked: Asked, json_out: bool, *, venues: str, **at: int) -> int:
     about = "Loopback servers, seeded market" if venues == WIRE else "Real market data; orders stay in this process"
     screen = Screen("paper", watched=asked.for_ns is None, speed=1.0, json_out=json_out, about=about)
     with triggers, screen:
-        order = adapter_run.Order(settings=settings, data_dir=data_dir(), screen=screen, latch=triggers, for_ns=asked.for_ns, resumed=asked.resumed)
-        result = adapter_run.on_wire(order, given, asked.servers, asked.faults) if venues == WIRE else _on_live_data(order)
+        request = adapter_run.RunRequest(settings=settings, data_dir=data_dir(), screen=screen, latch=triggers, for_ns=asked.for_ns, resumed=asked.resumed)
+        result = adapter_run.on_wire(request, given, asked.servers, asked.faults) if venues == WIRE else _on_live_data(request)
     emit("paper", result, json_out)
     return screen.exit_code or run_code(result)
 
 
-def _on_live_data(order: Order) -> RunResult:
+def _on_live_data(request: RunRequest) -> RunResult:
     """Trade on paper on the real market. Keys are not needed and, if given, only read."""
     from bot import adapter_run, live
     from bot.clock import Steady
     from bot.desk.fence import Stage
     from bot.desk.secrets import credentials
 
-    return adapter_run.on_live_data(order, live.where(order.settings, Stage.FULL, credentials("perp")), Steady())
+    return adapter_run.on_live_data(request, live.where(request.settings, Stage.FULL, credentials("perp")), Steady())
 
 
 @click.command()
@@ -144,7 +144,7 @@ def live(stage: str, for_ns: int | None, resumed: str | None, confirm: str | Non
         return _refused(shut)
     from bot import config
     from bot import live as root
-    from bot.adapter_run import Order
+    from bot.adapter_run import RunRequest
     from bot.desk.screen import Screen
     from bot.desk.secrets import credentials
     from bot.desk.triggers import Triggers
@@ -159,8 +159,8 @@ def live(stage: str, for_ns: int | None, resumed: str | None, confirm: str | Non
         raise click.UsageError("the account typed is not the account configured: nothing was started")
     screen = Screen("live", watched=for_ns is None, speed=1.0, json_out=json_out, about=f"Stage {stage}, account {account}")
     with triggers, screen:
-        order = Order(settings=settings, data_dir=data_dir(), screen=screen, latch=triggers, for_ns=for_ns, resumed=resumed)
-        result = root.live(order, asked, given)
+        request = RunRequest(settings=settings, data_dir=data_dir(), screen=screen, latch=triggers, for_ns=for_ns, resumed=resumed)
+        result = root.live(request, asked, given)
     emit("live", result, json_out)
     return screen.exit_code or run_code(result)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bot.adapter_run import ConnectedRun, Order, run_folder
+from bot.adapter_run import ConnectedRun, RunRequest, run_folder
 from bot.adapters import Adapters, Where, adapters, at_wire, examined
 from bot.clock import Steady
 from bot.composition import Desk, desk
@@ -54,18 +54,18 @@ def refuse(settings: Settings, stage: Stage, given: Credentials) -> None:
         raise ConfigError("mode fence: " + "; ".join(f"{f.name.removeprefix('fence ')} is {f.found} ({f.fix})" for f in astray))
 
 
-def live(order: Order, stage: Stage, given: Credentials) -> RunResult:
+def live(request: RunRequest, stage: Stage, given: Credentials) -> RunResult:
     """Trade on the venues of a stage. Raises ConfigError outside the fence, VenueError when the doctor is not content."""
-    refuse(order.settings, stage, given)
-    gates.demand_green(examine(order.settings, stage, given, order.data_dir))
-    return trade(order, where(order.settings, stage, given), Steady())
+    refuse(request.settings, stage, given)
+    gates.demand_green(examine(request.settings, stage, given, request.data_dir))
+    return trade(request, where(request.settings, stage, given), Steady())
 
 
-def trade(order: Order, at: Where, clock: Callable[[], int]) -> RunResult:
+def trade(request: RunRequest, at: Where, clock: Callable[[], int]) -> RunResult:
     """Run a live desk where `at` says; what stands before that is the caller's."""
 
     def connect(built: Desk, log: Callable[..., None]) -> Adapters:
         return adapters(built, at, clock, log)
 
-    with run_folder(order, "live", "live") as (folder, record):
-        return asyncio.run(ConnectedRun(folder, record, clock, connect).run(order.latch, order.screen, order.for_ns))
+    with run_folder(request, "live", "live") as (folder, record):
+        return asyncio.run(ConnectedRun(folder, record, clock, connect).run(request.latch, request.screen, request.for_ns))

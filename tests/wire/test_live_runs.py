@@ -15,7 +15,7 @@ import pytest
 from desk_rig import BOT, ROOT, desk, environment, held, last_line, ports, verb, wire
 
 from bot import adapter_run, config, live
-from bot.adapter_run import Order
+from bot.adapter_run import RunRequest
 from bot.adapters import Where, at_wire
 from bot.clock import Steady
 from bot.desk import card
@@ -29,11 +29,11 @@ S = 1_000_000_000
 CANARY = "canary0b77e1d2"
 
 
-def order(folder: Path, for_s: float) -> Order:
+def request(folder: Path, for_s: float) -> RunRequest:
     """Return what a verb asks for; the screen prints JSON."""
     settings = config.load("wire", environ={}).settings
     screen = Screen("live", watched=False, speed=1.0, json_out=True)
-    return Order(settings=settings, data_dir=folder, screen=screen, latch=Latch(folder), for_ns=int(for_s * S))
+    return RunRequest(settings=settings, data_dir=folder, screen=screen, latch=Latch(folder), for_ns=int(for_s * S))
 
 
 def led(said: dict[str, Any]) -> tuple[Where, Steady]:
@@ -45,7 +45,7 @@ def led(said: dict[str, Any]) -> tuple[Where, Steady]:
 def test_a_live_run_stamps_its_mode_on_ids_and_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Behind the gates a live run is the same run; its ids begin with L, and paper does not continue it."""
     with wire(tmp_path, "--seed", "4") as said:
-        result = live.trade(order(tmp_path / "d", 14.0), *led(said))
+        result = live.trade(request(tmp_path / "d", 14.0), *led(said))
         again = verb(tmp_path / "d", "paper", "--venues", "wire", *ports(said), "--continue", result.run_id)
     assert result.run_id == "live-00001" and result.mode == "live" and result.invariant_violations == 0
     line = json.loads(card.json_line("live", result))
@@ -60,7 +60,7 @@ def test_on_live_data_every_order_stays_in_the_process(tmp_path: Path) -> None:
     """The desk sees the servers' market and trades a pair, of which the servers never hear."""
     with wire(tmp_path, "--seed", "4") as said:
         where, clock = led(said)
-        result = adapter_run.on_live_data(order(tmp_path / "d", 14.0), where, clock)
+        result = adapter_run.on_live_data(request(tmp_path / "d", 14.0), where, clock)
         seen = last_line(verb(tmp_path, "doctor", "--stage", "wire", *ports(said), "--json").stdout)
     assert result.pairs_opened == 1 and result.fills >= 2 and result.net_delta_base == 0.0 and result.invariant_violations == 0
     margin = next(c["found"] for c in seen["checks"] if c["name"] == "cme margin")
@@ -124,7 +124,7 @@ def test_a_venue_that_does_not_come_up_ends_the_start_with_its_reason(tmp_path: 
         where, clock = led({**said, "tws_port": 1})
         for _ in range(2):
             with pytest.raises(VenueError, match="cme: not up within 1 s: .*ConnectionRefusedError"):
-                live.trade(order(tmp_path / "d", 5.0), where, clock)
+                live.trade(request(tmp_path / "d", 5.0), where, clock)
 
 
 def test_a_signal_while_it_connects_ends_it_at_once(tmp_path: Path) -> None:
