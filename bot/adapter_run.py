@@ -19,7 +19,7 @@ from bot.checks import Checks
 from bot.clock import Steady, now_ns
 from bot.composition import LETTERS, Desk, desk
 from bot.config import Settings
-from bot.desk import memory, operate, read, snapshot
+from bot.desk import heap, operate, read, snapshot
 from bot.desk.feed import Together
 from bot.desk.gap_watch import GapWatch, WatchedTape, watched
 from bot.desk.pace import LOOK_S, LiveShell
@@ -173,7 +173,7 @@ class Trading:
         try:
             self.screen.ready(shell, run_id=of.folder.run_id, data_dir=str(self.latch.folder), socket=str(server.path))
             state, mode = self.latch.poll(), LETTERS[of.record.mode]
-            memory.settled()
+            heap.settled()
             self.runtime.start(
                 ev.RunStarted(ts=shell.start_ns, run=of.number, mode=mode, cash=cash, kill_level=state.level, evacuate=state.evacuate)
             )

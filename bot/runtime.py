@@ -15,8 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from bot.crash import Point, crash_point
 from bot.engine.fold import apply
-from bot.engine.memory import repeats
 from bot.engine.obligations import Obligations, decode, encode
+from bot.engine.retold import repeats
 from bot.engine.step import NOTHING, Engine, Step
 from bot.model import event as ev
 from bot.model.command import Cancel, Command, QueryOrder, QueryVenue, Submit

@@ -8,7 +8,7 @@ from decimal import Decimal
 from bot.checks.record import ORDERS_KEPT, Record
 from bot.checks.twins import ZERO
 from bot.engine.fold import EDGE_GAPS_KEPT
-from bot.engine.memory import DONE_ORDERS_KEPT, reach_ns
+from bot.engine.retold import DONE_ORDERS_KEPT, reach_ns
 from bot.journal.accounts import Accounts
 from bot.model import event as ev
 from bot.model.ids import ClientId, VenueId

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from bot.engine.memory import forget_oldest, funding_ref, repeats
 from bot.engine.obligations import ZERO, Obligations, PairState, Silo, set_level
+from bot.engine.retold import forget_oldest, funding_ref, repeats
 from bot.model import event as ev
 from bot.model.ids import ClientId, InstrumentId
 from bot.model.instrument import Instrument, notional

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bot.engine.memory import reach_ns
 from bot.engine.obligations import Obligations
 from bot.engine.pair import CANCEL, Execution
+from bot.engine.retold import reach_ns
 from bot.model import event as ev
 from bot.model.command import Command, QueryOrder, QueryVenue
 from bot.model.event import LEVEL_RANK, NEVER

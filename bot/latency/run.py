@@ -23,7 +23,7 @@ from bot.checks import Checks
 from bot.clock import Steady
 from bot.composition import Desk, desk
 from bot.config import Settings
-from bot.desk import memory
+from bot.desk import heap
 from bot.desk.feed import Together
 from bot.desk.pace import LiveShell
 from bot.desk.runlog import RunLog
@@ -185,7 +185,7 @@ class Bench:
             if hedged >= cycles:
                 shell.stop("enough")
 
-        memory.settled()
+        heap.settled()
         runtime.start(ev.RunStarted(ts=start_ns, run=self.number, mode="B", cash=cash))
         if self.built.pair.stable is not None:  # a peg that does not move: the reference price is not in the path
             runtime.emit(ev.Quote(start_ns, self.built.pair.stable, 1.0, 1.0, 1e6, 1e6, start_ns))

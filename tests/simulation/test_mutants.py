@@ -246,7 +246,7 @@ def never_asks(patch: Patch) -> None:
 def keeps_everything(patch: Patch) -> None:
     """Done orders are kept for ever; a day is short, so what may be kept is little."""
     patch.setattr(fold, "forget_oldest", lambda ob: None)
-    patch.setattr("bot.engine.memory.REACH_NS", 0)
+    patch.setattr("bot.engine.retold.REACH_NS", 0)
     patch.setattr("bot.checks.agree.DONE_ORDERS_KEPT", 20)
 
 

@@ -10,8 +10,8 @@ import pytest
 from table import MBT, NOW, S, Table
 
 from bot.engine import supervise
-from bot.engine.memory import DONE_ORDERS_KEPT, REACH_NS, forget_oldest, reach_ns, repeats
 from bot.engine.pair import Execution
+from bot.engine.retold import DONE_ORDERS_KEPT, REACH_NS, forget_oldest, reach_ns, repeats
 from bot.model import event as ev
 from bot.model.command import Command, QueryVenue
 from bot.model.order import Order, OrderSpec, OrderStatus, Purpose, Side, TimeInForce
