@@ -110,11 +110,12 @@ def adapters(built: Desk, where: Where, clock: Callable[[], int], log: Callable[
     lead, hedge = built.terms[built.pair.lead].venue, built.terms[built.pair.hedge].venue
     given, reference = where.credentials, built.settings.reference
     broker = IbEndpoint(
-        host=where.host, port=where.port, client_id=where.client_id, account=where.account, pins=dict(built.settings.broker.pins)
-    )
+        host=where.host, port=where.port, client_id=where.client_id, account=where.account, pins=dict(built.settings.broker.pins),
+        depth_rows=built.settings.broker.depth_rows,
+    )  # fmt: skip
     offshore = PerpEndpoint(
         exchange=where.exchange, key=given.key, secret=given.secret, password=given.password, sandbox=where.stage is Stage.TESTNET,
-        base_url=where.base_url,
+        base_url=where.base_url, depth_rows=built.settings.offshore.depth_rows,
     )  # fmt: skip
     venues: dict[VenueId, Adapter] = {
         lead: IbVenue(lead, built.terms, broker, clock=clock, log=log), hedge: PerpVenue(hedge, built.terms, offshore, clock=clock, log=log)

@@ -32,6 +32,8 @@ from strategies.convergence_params import ConvergenceParams
 
 PROFILES = ("paper", "backtest", "backtest-daily", "bench", "simulate", "wire", "live")
 SPEED_WATCHED = 60.0
+DEPTH_ROWS_MAX = 20
+"""Rows that the exchanges stream without asking for the whole book (Binance: 5, 10 or 20; read 2026-11)."""
 """Market seconds per second of a run someone watches (speed = "auto")."""
 _WRITTEN_OUT = ("limits",)
 """Sections whose every key must be in a file: no code default may stand in."""
@@ -83,6 +85,7 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True):
     """Where TWS or the Gateway listens, and the account that must answer there. Ports and account prefix say paper or live (bot.desk.fence).
 
     pins: per instrument, the number and fingerprint of the contract that was confirmed; another one is not traded.
+    depth_rows: of the book asked for on each side, 0 without the subscription to depth that the exchange sells separately.
     """
 
     host: str = "127.0.0.1"
@@ -90,15 +93,18 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True):
     client_id: int = 17
     account: str = ""
     pins: dict[str, str] = {}
+    depth_rows: int = 0
 
 
 class Offshore(msgspec.Struct, frozen=True, kw_only=True):
     """The exchange of the hedge. exchange: its ccxt id. Fingerprints name the keys that may be used on testnet and live
-    (`doctor` prints that of the key it finds); the keys themselves are never settings (bot.desk.secrets)."""
+    (`doctor` prints that of the key it finds); the keys themselves are never settings (bot.desk.secrets). depth_rows: of the book
+    used on each side, 0 for the touch alone."""
 
     exchange: str = "binanceusdm"
     testnet_fingerprint: str = ""
     live_fingerprint: str = ""
+    depth_rows: int = 5
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True):
@@ -290,7 +296,9 @@ def _faults(s: Settings) -> Iterator[tuple[str, str]]:
     for name, value in zip(s.costs.__struct_fields__, msgspec.structs.astuple(s.costs), strict=True):
         yield f"costs.{name}", "" if value >= 0 else f"{value} must be >= 0"
     yield "broker.port", "" if 0 < s.broker.port < 65_536 else f"{s.broker.port} is not a port"
-    yield "broker.client_id", "" if s.broker.client_id >= 0 else f"{s.broker.client_id} must be >= 0"
+    yield "broker.client_id", "" if s.broker.client_id > 0 else f"{s.broker.client_id} must be > 0: client 0 takes over orders entered by hand"
+    for section, rows in (("broker", s.broker.depth_rows), ("offshore", s.offshore.depth_rows)):
+        yield f"{section}.depth_rows", "" if 0 <= rows <= DEPTH_ROWS_MAX else f"{rows} must be 0 to {DEPTH_ROWS_MAX}"
     yield "reference.every_s", _over_zero(s.reference.every_s)
     yield "costs.depth_share", "" if 0 < s.costs.depth_share <= 1 else f"{s.costs.depth_share} must be in (0, 1]"
 

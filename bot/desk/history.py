@@ -95,7 +95,7 @@ def see(engine: Engine, event: ev.Event) -> None:
     if isinstance(event, ev.Quote):
         _quote(engine.books[event.instrument], event)
         engine.ob.now = max(engine.ob.now, event.ts)
-    elif isinstance(event, ev.MarkPrice | ev.FundingRate):
+    elif isinstance(event, ev.MarkPrice | ev.FundingRate | ev.BookDepth):
         engine.step(event)
     else:
         if isinstance(event, ev.VenueSnapshot):

@@ -165,6 +165,9 @@ def read(book: Book) -> BookRead:
         funding_stamp_ns=book.funding_stamp_ns,
         funding_cap=book.funding_cap,
         funding_ts=book.funding_ts,
+        bids=book.bids,
+        asks=book.asks,
+        depth_ts=book.depth_ts,
     )
 
 

@@ -17,6 +17,7 @@ from bot.engine.obligations import Obligations, PairState
 from bot.engine.observations import Session, Window, outdated, read
 from bot.engine.pair import Action, Ask, Execution, hedge_gap, hedge_tradable, hedged_lots, lead_tradable, restless
 from bot.engine.watch import Watch
+from bot.market.book import inside
 from bot.model import event as ev
 from bot.model.command import Cancel, Command, Submit
 from bot.model.event import NEVER, Severity
@@ -35,6 +36,9 @@ REFUSAL_HOLD_NS = 1_000_000_000
 """A refused opening is not judged again within this time: the answer would be the same and the journal longer."""
 
 PRICE_MAX = 1e12
+
+BOOK_FACTS = frozenset({ev.MarkPrice, ev.FundingRate, ev.BookDepth})
+"""Observations that only change what is known of a book: nothing is decided on them."""
 
 MOVES_MONEY = frozenset({ev.RunStarted, ev.OrderFilled, ev.FundingPaid, ev.CashBooked, ev.VenueStatus, ev.KillSet})
 """Facts after which every monitor takes a full look; after others it does so only if prices or time stirred it."""
@@ -111,7 +115,7 @@ class Engine:
             return self.on_quote(event)  # type: ignore[arg-type]
         if kind is ev.Timer:
             return self.on_timer(event.ts)
-        if kind is ev.MarkPrice or kind is ev.FundingRate:
+        if kind in BOOK_FACTS:
             self._observe(event)  # type: ignore[arg-type]
             return NOTHING
         fold.apply(self.ob, self.terms, event)
@@ -186,12 +190,15 @@ class Engine:
             acted = True
         return acted
 
-    def _observe(self, event: ev.MarkPrice | ev.FundingRate) -> None:
-        """Note a mark or a funding estimate."""
+    def _observe(self, event: ev.MarkPrice | ev.FundingRate | ev.BookDepth) -> None:
+        """Note a mark, a funding estimate, or the depth that an order of ours could reach."""
         self.ob.now = event.ts
         book = self.books[event.instrument]
         if isinstance(event, ev.MarkPrice):
             book.mark, book.index, book.mark_ts = event.mark, event.index, event.ts
+        elif isinstance(event, ev.BookDepth):
+            book.bids, book.asks = (inside(levels, book.mid, self.x.collar_bp) for levels in (event.bids, event.asks))
+            book.depth_ts = event.ts
         else:
             book.funding_rate, book.funding_interval_s = event.rate, event.interval_s
             book.funding_stamp_ns, book.funding_cap, book.funding_ts = event.stamp_ns, event.cap, event.ts

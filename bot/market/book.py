@@ -1,8 +1,18 @@
-"""Walking a book: what a size would really pay."""
+"""Reading a book: what a size would really pay, and how much of what is shown can be had at a price that may be paid."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+
+
+def inside(levels: Iterable[tuple[float, float]], mid: float, collar_bp: float) -> tuple[tuple[float, float], ...]:
+    """Return the levels no further than `collar_bp` from `mid`, on either side of it: no order may reach beyond.
+
+    >>> inside([(70505.0, 12.0), (70510.0, 8.0), (70650.0, 90.0)], 70500.0, 18.0)
+    ((70505.0, 12.0), (70510.0, 8.0))
+    """
+    reach = mid * collar_bp * 1e-4
+    return tuple(level for level in levels if abs(level[0] - mid) <= reach)
 
 
 def walk(levels: Iterable[tuple[float, float]], qty: float) -> float | None:

@@ -1,6 +1,6 @@
 """Every fact the engine can be told or can decide, one tagged union.
 
-Observations (quotes, marks, funding estimates, timers, venue snapshots) may be lost and go to the tape. Everything else is an
+Observations (bot.model.observation) may be lost and go to the tape. Everything else is an
 obligation or changes one: it is journalled, and folding the journal alone rebuilds it. `ts` is the engine's time
 of the event, UTC ns; `venue_ts` is the venue's own.
 """
@@ -14,6 +14,17 @@ import msgspec
 
 from bot.model.ids import ClientId, InstrumentId, PairId, VenueId
 from bot.model.intent import EntryDeclined, PairIntent
+from bot.model.observation import OBSERVATIONS as OBSERVATIONS
+from bot.model.observation import BookDepth as BookDepth
+from bot.model.observation import BookRead as BookRead
+from bot.model.observation import FundingRate as FundingRate
+from bot.model.observation import MarkPrice as MarkPrice
+from bot.model.observation import Observation as Observation
+from bot.model.observation import Quote as Quote
+from bot.model.observation import Timer as Timer
+from bot.model.observation import Unseen as Unseen
+from bot.model.observation import VenueSnapshot as VenueSnapshot
+from bot.model.observation import WorkingOrder as WorkingOrder
 from bot.model.order import OrderSpec, Outcome, Side
 from bot.model.unready import Unready
 
@@ -42,57 +53,6 @@ class Severity(StrEnum):
     INFO = "info"
     WARN = "warn"
     CRIT = "crit"
-
-
-# Observations: positional, hot, not tracked by the garbage collector.
-
-
-class Quote(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """Top of book as the desk sees it."""
-
-    ts: int
-    instrument: InstrumentId
-    bid: float
-    ask: float
-    bid_size: float
-    ask_size: float
-    venue_ts: int
-
-
-class MarkPrice(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """Mark and venue index, in the instrument's quote currency."""
-
-    ts: int
-    instrument: InstrumentId
-    mark: float
-    index: float
-
-
-class FundingRate(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """The venue's estimate for the next stamp: fraction per interval, > 0 means longs pay."""
-
-    ts: int
-    instrument: InstrumentId
-    rate: float
-    interval_s: int
-    stamp_ns: int
-    cap: float
-
-
-class Timer(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """A due timer passed through step; one event however often it fell due."""
-
-    ts: int
-
-
-class Unseen(msgspec.Struct, frozen=True, gc=False):
-    """A quote that moves the exchange's book and is not shown to the desk: what a later order will really meet.
-
-    Never an event of the desk: only a market source yields it (backtests fill at the next bar's open).
-    """
-
-    ts: int
-    quote: Quote
 
 
 # Facts from venues.
@@ -182,25 +142,6 @@ class VenueStatus(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     reason: str
 
 
-class WorkingOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """An open order as a venue reports it in a snapshot."""
-
-    client_id: ClientId
-    venue_order_id: str
-    filled: Decimal
-
-
-class VenueSnapshot(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Answer to a full query of one venue: what is working and held there, cash, and maintenance margin asked (absent: not told)."""
-
-    ts: int
-    venue: VenueId
-    positions: dict[InstrumentId, Decimal]
-    working: tuple[WorkingOrder, ...]
-    cash: dict[str, Decimal]
-    maintenance: dict[str, float] = {}
-
-
 class QueryFailed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """A query of a venue failed. It says nothing about orders or positions."""
 
@@ -258,26 +199,6 @@ class SendBlocked(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 # Decisions of step, each with the observations it was made on.
-
-
-class BookRead(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of one book a decision read."""
-
-    instrument: InstrumentId
-    ts: int
-    venue_ts: int
-    bid: float
-    ask: float
-    bid_size: float
-    ask_size: float
-    mark: float
-    mark_ts: int
-    index: float
-    funding_rate: float
-    funding_interval_s: int
-    funding_stamp_ns: int
-    funding_cap: float
-    funding_ts: int
 
 
 class BooksRead(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -397,13 +318,9 @@ class Alert(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     text: str
 
 
-Observation = Quote | MarkPrice | FundingRate | Timer | VenueSnapshot
 Report = OrderAccepted | OrderFilled | OrderEnded | NoAnswer | OrderNotFound | FundingPaid | CashBooked | VenueStatus | QueryFailed
 Decision = (
     BooksRead | TargetSet | Refused | StopTripped | Rearmed | UnwindSet | OrderIntended | CancelIntended
     | AbsenceProven | Allocated | ReadySet | Frozen | Alert | DayStarted | EntryDeclined
 )  # fmt: skip
 Event = Observation | Report | RunStarted | KillSet | CommitFailed | SendBlocked | Decision
-
-OBSERVATIONS: frozenset[type] = frozenset({Quote, MarkPrice, FundingRate, Timer, VenueSnapshot})
-"""Types that change no obligation: they go to the tape, and to the journal only as the trigger of a decision."""

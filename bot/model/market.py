@@ -9,16 +9,19 @@ from bot.model.ids import InstrumentId
 
 Levels = tuple[tuple[float, float], ...]
 """(price, contracts) from the touch outwards."""
+DEPTH_NS = 5_000_000_000
+"""Depth that is so much older than the touch counts no more: the touch is then all that is known of a book."""
 
 
 class Book:
     """Latest top of book, optional depth, mark, index and funding of one instrument.
 
     `ts` is when we learned the quote and `venue_ts` when the venue says it happened, UTC ns; 0 = never.
+    bids, asks: what was shown at `depth_ts`, first the touch of that moment.
     """
 
     __slots__ = (
-        "ask", "ask_size", "asks", "bid", "bid_size", "bids", "funding_cap", "funding_interval_s", "funding_rate",
+        "ask", "ask_size", "asks", "bid", "bid_size", "bids", "depth_ts", "funding_cap", "funding_interval_s", "funding_rate",
         "funding_stamp_ns", "funding_ts", "index", "instrument", "mark", "mark_ts", "mid", "ts", "venue_ts",
     )  # fmt: skip
 
@@ -33,6 +36,7 @@ class Book:
         self.mid = 0.0
         self.bids: Levels = ()
         self.asks: Levels = ()
+        self.depth_ts = 0
         self.mark = 0.0
         self.index = 0.0
         self.mark_ts = 0
@@ -48,7 +52,11 @@ class Book:
         return 0.0 < self.bid < self.ask and self.bid_size > 0.0 and self.ask_size > 0.0
 
     def levels(self, buy: bool) -> Levels:
-        """Return what a buyer (asks) or seller (bids) would walk: depth if known, else the touch alone."""
+        """Return what a buyer (asks) or seller (bids) would walk: the touch, and what is known to stand behind it."""
+        touch = (self.ask, self.ask_size) if buy else (self.bid, self.bid_size)
+        shown = self.asks if buy else self.bids
+        if not shown or self.ts - self.depth_ts > DEPTH_NS:
+            return (touch,)
         if buy:
-            return self.asks or ((self.ask, self.ask_size),)
-        return self.bids or ((self.bid, self.bid_size),)
+            return (touch, *(level for level in shown if level[0] > touch[0]))
+        return (touch, *(level for level in shown if level[0] < touch[0]))

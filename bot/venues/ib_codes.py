@@ -21,6 +21,8 @@ class Reaction(StrEnum):
     DATA_PAUSED = "prices have stopped: none is passed on until they are live again"
     DATA_BACK = "prices flow again"
     NO_DATA = "no live prices of this contract: none is passed on, a person must look"
+    DEPTH_RESET = "the depth of a book begins anew from nothing"
+    DEPTH_HALTED = "the depth of a book moves no more: forget it and ask anew"
     CHECK = "something happened to an order: ask what"
     REFUSED = "the gateway did not take an order, or not a cancel: ask whether it exists; an order that never appeared is rejected"
     TELL = "the order lives; a person should know"
@@ -39,7 +41,7 @@ CODES: dict[int, Reaction] = {
     2103: _R.DATA_PAUSED, 2104: _R.DATA_BACK, 2105: _R.NOTE, 2106: _R.NOTE, 2107: _R.NOTE, 2108: _R.NOTE, 2119: _R.NOTE, 2158: _R.NOTE,
     # Market data of one request.
     354: _R.NO_DATA, 10089: _R.NO_DATA, 10167: _R.NO_DATA, 10168: _R.NO_DATA, 10186: _R.NO_DATA, 10197: _R.NO_DATA,
-    300: _R.NOTE, 309: _R.FAIL_REQUEST, 310: _R.NOTE, 322: _R.FAIL_REQUEST,
+    300: _R.NOTE, 309: _R.FAIL_REQUEST, 310: _R.NOTE, 316: _R.DEPTH_HALTED, 317: _R.DEPTH_RESET, 322: _R.FAIL_REQUEST, 10092: _R.FAIL_REQUEST,
     # Questions.
     162: _R.FAIL_REQUEST, 165: _R.NOTE, 200: _R.REFUSED, 320: _R.UNKNOWN, 321: _R.REFUSED, 366: _R.FAIL_REQUEST,
     # Orders: what became of them is asked.

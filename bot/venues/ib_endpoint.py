@@ -10,6 +10,7 @@ class IbEndpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     client_id: of our own, never 0 (which would take over orders entered by hand). account: the one traded; "" only where the
     login has a single one. pins: per instrument the fingerprint of contract terms that was confirmed, see ib_contracts.
+    depth_rows: of the book on each side, 0 where the login has no subscription to depth.
     """
 
     host: str
@@ -17,6 +18,7 @@ class IbEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     client_id: int
     account: str = ""
     pins: dict[str, str] = {}
+    depth_rows: int = 0
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):

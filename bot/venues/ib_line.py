@@ -65,6 +65,7 @@ class PriceHearer(Protocol):
 
     def tick(self, req_id: int, kind: int, price: float | None, size: float) -> None: ...
     def data_type(self, req_id: int, kind: int) -> None: ...
+    def depth(self, req_id: int, at: int, operation: int, side: int, price: float, size: float) -> None: ...
     def ticked(self) -> None: ...
 
 
@@ -189,6 +190,14 @@ class _Ear(_Answers):
 
     def tickSize(self, reqId: int, kind: int, size: float) -> None:
         self._prices.tick(reqId, kind, None, size)
+
+    def updateMktDepth(self, reqId: int, position: int, operation: int, side: int, price: float, size: float) -> None:
+        self._prices.depth(reqId, position, operation, side, price, size)
+
+    def updateMktDepthL2(
+        self, reqId: int, position: int, marketMaker: str, operation: int, side: int, price: float, size: float, isSmartDepth: bool = False
+    ) -> None:
+        self._prices.depth(reqId, position, operation, side, price, size)
 
     def marketDataType(self, reqId: int, kind: int) -> None:
         self._prices.data_type(reqId, kind)

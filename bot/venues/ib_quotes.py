@@ -18,6 +18,7 @@ from bot.model.instrument import Instrument
 from bot.model.ports import Emit, SessionSource
 from bot.venues.budget import Priority
 from bot.venues.ib_contracts import Found
+from bot.venues.ib_depth import Ladders
 from bot.venues.ib_line import Line
 
 LIVE = 1
@@ -54,11 +55,15 @@ class Stream(msgspec.Struct, kw_only=True):
 
 
 class Quotes:
-    """Subscriptions of one connection after another. paused: why no prices at all are passed on, "" while they are."""
+    """Subscriptions of one connection after another. paused: why no prices at all are passed on, "" while they are.
 
-    def __init__(self, sessions: SessionSource, clock: Callable[[], int]) -> None:
+    ladders: the depth behind them. depth_rows: how many rows of it are asked for, 0 for none.
+    """
+
+    def __init__(self, sessions: SessionSource, clock: Callable[[], int], depth_rows: int = 0) -> None:
         self.emit: Emit = lambda event: None
         self.streams: dict[InstrumentId, Stream] = {}
+        self.ladders = Ladders(clock, depth_rows)
         self._sessions = sessions
         self._clock = clock
         self._by_req: dict[int, Stream] = {}
@@ -73,10 +78,11 @@ class Quotes:
         """Forget every subscription: the connection is gone."""
         self.streams.clear()
         self._by_req.clear()
+        self.ladders.forget()
         self.paused = ""
 
     def subscribe(self, line: Line, found: Found) -> None:
-        """Ask for the prices of a contract, anew if they were asked for before."""
+        """Ask for the prices and the depth of a contract, anew if they were asked for before."""
         before = self.streams.get(found.instrument.id)
         if before is not None:
             self._by_req.pop(before.req_id, None)
@@ -87,6 +93,7 @@ class Quotes:
             stream.told, stream.before = before.told, before.before or before.shown
         self.streams[found.instrument.id] = self._by_req[req_id] = stream
         line.tell(Priority.QUERY, lambda: line.client.reqMktData(req_id, found.contract, "", False, False, []))
+        self.ladders.subscribe(line, found)
 
     def silent(self, for_ns: int) -> list[InstrumentId]:
         """Return instruments whose market is open and whose stream has said nothing for that long, none while the farm is broken."""
@@ -98,7 +105,15 @@ class Quotes:
             if now - stream.heard_ns >= for_ns and self._sessions.is_open(i, now)[0] and self._sessions.is_open(i, now - for_ns)[0]
         ]  # fmt: skip
 
+    def worn(self, for_ns: int) -> list[InstrumentId]:
+        """Return instruments whose depth has to be asked for anew: it lost a row, or has long been silent while prices speak."""
+        return self.ladders.worn(lambda i: self.streams[i].heard_ns, for_ns)
+
     # What TWS says.
+
+    def depth(self, req_id: int, at: int, operation: int, side: int, price: float, size: float) -> None:
+        """Hear of one row of depth. side: 1 bid, 0 ask."""
+        self.ladders.row(req_id, at, operation, side == 1, price, size)
 
     def tick(self, req_id: int, kind: int, price: float | None, size: float) -> None:
         """Hear one side of the book. price: None for a size alone, <= 0 for none."""
@@ -131,6 +146,8 @@ class Quotes:
                 continue
             stream.before, stream.shown = None, book
             self.emit(ev.Quote(now, stream.instrument.id, *book, now))
+        for told in self.ladders.told():
+            self.emit(told)
 
     def data_type(self, req_id: int, kind: int) -> None:
         """Hear of what kind the prices of a subscription are from now on."""
@@ -140,11 +157,14 @@ class Quotes:
             self._block(stream, "" if kind == LIVE else f"{TYPES.get(kind, kind)} prices")
 
     def denied(self, req_id: int, why: str) -> bool:
-        """Hear that a subscription has no live prices; return whether it is one of ours."""
-        stream = self._by_req.get(req_id)
+        """Hear that a subscription has no live prices, or no depth; return whether it is one of ours."""
+        stream, thin = self._by_req.get(req_id), self.ladders.denied(req_id)
         if stream is not None:
             self._block(stream, why)
-        return stream is not None
+        if thin is not None:
+            text = f"{thin}: no depth, clips are sized by the touch alone: {why}"
+            self.emit(ev.Alert(ts=self._clock(), severity=ev.Severity.WARN, code="ib.depth", text=text))
+        return stream is not None or thin is not None
 
     def all_denied(self, why: str) -> None:
         """Hear that no subscription has live prices; each is asked for anew from time to time."""

@@ -52,7 +52,7 @@ class Session:
         self.contracts = contracts
         self.looks = Looks(venue, contracts, clock, log)
         self.orders = self.looks.orders = Orders(venue, endpoint.client_id, contracts, clock, log, self.looks.want)
-        self.quotes = Quotes(sessions, clock)
+        self.quotes = Quotes(sessions, clock, endpoint.depth_rows)
         self.pace = pace
         self._venue = venue
         self._endpoint = endpoint
@@ -136,6 +136,9 @@ class Session:
             for instrument in self.quotes.silent(int(self.pace.stale * _S)):
                 self._log("ib.stale_stream", instrument=instrument)
                 self.quotes.subscribe(line, self.contracts.found[instrument])
+            for instrument in self.quotes.worn(int(self.pace.stale * _S)):
+                self._log("ib.worn_depth", instrument=instrument)
+                self.quotes.ladders.subscribe(line, self.contracts.found[instrument])
 
     async def _resolve(self, line: Line) -> None:
         """Find the contracts, tell of what is wrong for the first time, and subscribe to what is not yet subscribed to."""
@@ -197,6 +200,10 @@ class Session:
         elif what in (R.DATA_PAUSED, R.DATA_BACK) and line is not None:
             for instrument in self.quotes.farm(told, up=what is R.DATA_BACK):
                 self.quotes.subscribe(line, self.contracts.found[instrument])
+        elif what is R.DEPTH_RESET:
+            self.quotes.ladders.cleared(req_id)
+        elif what is R.DEPTH_HALTED:
+            self.quotes.ladders.halted(req_id)
         elif what is R.TELL:
             self._alert(WARN, "ib.order_notice", f"{self.orders.name(req_id)} {code}: {told}".strip())
         elif what is not R.NOTE:

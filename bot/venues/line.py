@@ -23,6 +23,8 @@ SHOWS = (ev.Quote, ev.MarkPrice, ev.FundingRate)
 """Market data: of what came before the start only the latest counts."""
 LOOK_BACK_NS = 3_600_000_000_000
 """A statement comes with the bookings of this long before it: those of the account's time before a new run are then known."""
+AGAIN_S = 0.5
+"""Pause before a question that failed is asked once more."""
 BOOKINGS = (ev.OrderFilled, ev.FundingPaid, ev.CashBooked)
 
 
@@ -52,6 +54,7 @@ class Line:
         self.up = False
         self.reason = "not connected yet"
         self.statement: ev.VenueSnapshot | None = None
+        self.failed = ""
         self._clock = clock
         self._fresh = fresh
         self._emit: Emit | None = None
@@ -100,14 +103,19 @@ class Line:
             raise VenueError(f"{self.venue}: not up within {timeout_s:g} s: {self.reason}") from None
 
     async def stated(self, timeout_s: float) -> ev.VenueSnapshot:
-        """Ask for the account's whole state and return it. Raises VenueError when no complete answer came in time."""
-        self.statement, now = None, self._clock()
-        self.adapter.send(QueryVenue(self.venue, now - LOOK_BACK_NS), now)
+        """Ask for the account's whole state until it is told, and return it. Raises VenueError when no complete answer came in time."""
+        self.statement, why = None, ""
         try:
-            await self._until(lambda: self.statement is not None, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                while self.statement is None:
+                    self.failed, now = "", self._clock()
+                    self.adapter.send(QueryVenue(self.venue, now - LOOK_BACK_NS), now)
+                    await self._until(lambda: self.statement is not None or bool(self.failed), timeout_s)
+                    why = self.failed or why
+                    if self.statement is None:
+                        await asyncio.sleep(AGAIN_S)
         except TimeoutError:
-            raise VenueError(f"{self.venue}: no complete statement of the account within {timeout_s:g} s") from None
-        assert self.statement is not None
+            raise VenueError(f"{self.venue}: no complete statement of the account within {timeout_s:g} s{': ' * bool(why)}{why}") from None
         return self.statement
 
     async def _until(self, done: Callable[[], bool], timeout_s: float) -> None:
@@ -126,6 +134,8 @@ class Line:
             self.reason = event.text
         elif isinstance(event, ev.VenueSnapshot):
             self.statement = event
+        elif isinstance(event, ev.QueryFailed):
+            self.failed = event.reason or "no answer"
         if not self._told_before(event):
             if self._emit is not None:
                 self._emit(msgspec.structs.replace(event, ts=self._clock()))  # several adapters, one order of time
@@ -219,5 +229,5 @@ class Shadow:
             seen = self.inside.observe(event)
             if seen is not None:
                 self._emit(seen)
-        elif isinstance(event, ev.VenueStatus):
+        elif isinstance(event, ev.VenueStatus | ev.BookDepth):  # the in-process market has a depth of its own
             self._emit(event)

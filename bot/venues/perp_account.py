@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from bot.model import event as ev
@@ -28,6 +29,8 @@ class Fills:
         self._line = line
         self._seen: dict[tuple[InstrumentId, str], None] = {}
         self.count = 0
+        self._net: dict[InstrumentId, Decimal] = {}
+        self._agreed: dict[InstrumentId, Decimal] | None = None
         self.attached_ns = 0
         self.missed = asyncio.Event()
 
@@ -40,10 +43,21 @@ class Fills:
         if self.seen(event):
             return
         self.count += 1
+        self._net[event.instrument] = self._net.get(event.instrument, Decimal(0)) + event.qty * event.side.sign
         self._seen[event.instrument, event.exec_id] = None
         if len(self._seen) > SEEN:
             for old in list(self._seen)[: SEEN // 4]:
                 del self._seen[old]
+
+    def agree(self, held: Mapping[InstrumentId, Decimal]) -> None:
+        """Remember what a whole answer says is held now that every execution before it has been told."""
+        self._agreed = {i: held.get(i, Decimal(0)) - self._net.get(i, Decimal(0)) for i in {*held, *self._net}}
+
+    def explain(self, instrument: InstrumentId, held: Decimal) -> bool:
+        """Return whether executions told since the last whole answer lead from it to `held`; True before there was one."""
+        if self._agreed is None:
+            return True
+        return self._agreed.get(instrument, Decimal(0)) + self._net.get(instrument, Decimal(0)) == held
 
     def found(self, at_ms: int, event: ev.OrderFilled) -> None:
         """Remember an execution that a question brought; one that the stream should have told long ago casts doubt on it."""

@@ -35,7 +35,7 @@ def build(endpoint: PerpEndpoint, clock: Callable[[], int]) -> Any:
         "apiKey": plain(endpoint.key), "secret": plain(endpoint.secret), "password": plain(endpoint.password), "enableRateLimit": False, "timeout": TIMEOUT_MS,
         "streaming": {"keepAlive": PING_MS},
         "options": {**quirks.options, "adjustForTimeDifference": False, "maxRetriesOnFailure": 0, "hasAlreadyAuthenticatedSuccessfully": False,
-                    "ws": {"compress": 0}},
+                    "ws": {"compress": 0}, "watchPositions": {"fetchPositionsSnapshot": False, "awaitPositionsSnapshot": False}},
     })  # fmt: skip
     if quirks.recv_window:
         client.options["recvWindow"] = RECV_WINDOW_MS

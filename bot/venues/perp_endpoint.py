@@ -12,7 +12,7 @@ class PerpEndpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     base_url: "http://127.0.0.1:PORT" of a loopback server; it replaces scheme and host of every URL. order_socket: orders go
     over the WebSocket order API where the exchange has one (REST is the fallback while it is down). leverage: what every
-    symbol must be set to at the venue, 0 to leave it alone.
+    symbol must be set to at the venue, 0 to leave it alone. depth_rows: of the book on each side, 0 for the touch alone.
     """
 
     exchange: str
@@ -23,6 +23,7 @@ class PerpEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str = ""
     order_socket: bool = True
     leverage: int = 0
+    depth_rows: int = 0
 
     def __post_init__(self) -> None:
         for name in ("key", "secret", "password"):

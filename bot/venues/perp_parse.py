@@ -6,9 +6,11 @@ returns a whole event or raises one of SHAPE_ERRORS.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -194,6 +196,15 @@ def book_quote(book: Mapping[str, Any], instrument: InstrumentId, now: int) -> e
     bid, bid_size = (book["bids"][0][0], book["bids"][0][1]) if book["bids"] else (0, 0)
     ask, ask_size = (book["asks"][0][0], book["asks"][0][1]) if book["asks"] else (0, 0)
     return _quote(instrument, now, book.get("timestamp"), bid, ask, bid_size, ask_size)
+
+
+def book_depth(book: Mapping[str, Any], instrument: InstrumentId, rows: int, now: int) -> ev.BookDepth:
+    """Return the first rows of an order book. Raises SHAPE_ERRORS for one whose prices or sizes cannot be."""
+    bids, asks = (tuple((float(price), float(size)) for price, size, *_ in book[side][:rows]) for side in ("bids", "asks"))
+    prices = [price for price, _ in (*reversed(bids), *asks)]
+    if any(not a < b for a, b in pairwise(prices)) or any(not 0.0 < n < math.inf for level in (*bids, *asks) for n in level):
+        raise ValueError("an order book out of order")
+    return ev.BookDepth(now, instrument, bids, asks)
 
 
 def _quote(instrument: InstrumentId, now: int, stamp: Any, bid: Any, ask: Any, bid_size: Any, ask_size: Any) -> ev.Quote:

@@ -41,7 +41,7 @@ class Session:
 
     async def run(self) -> None:
         """Run until cancelled, or until something that nobody foresaw ends it: then the venue is down and says so."""
-        loops: list[Awaitable[None]] = [*Market(self._line).loops(), self._mind()]
+        loops: list[Awaitable[None]] = [*Market(self._line, self._endpoint.depth_rows).loops(), self._mind()]
         if self._endpoint.keyed:
             loops.append(self._account())
             if self._endpoint.order_socket and order_url(self._line):
@@ -144,7 +144,12 @@ class Session:
         return any(is_private(self._line, url) and c.isConnected and not c.closed() for url, c in clients)
 
     def _forget_listen_key(self) -> None:
-        """Make ccxt ask for a listen key again: the old one may have expired with the stream."""
+        """Make ccxt ask for a listen key again: the old one may have expired with the stream.
+
+        Streams that begin together wait for the one that asks first. Were that one cancelled meanwhile, ccxt would let all later
+        ones wait for it for ever, so what it keeps of such a request is dropped too.
+        """
+        (self._line.client.clients or {}).pop("authenticationFlights", None)
         option = self._line.client.options.get(self._line.quirks.error_map)
         if isinstance(option, dict) and "listenKey" in option:
             self._line.client.options[self._line.quirks.error_map] = {**option, "listenKey": None, "lastAuthenticatedTime": 0}

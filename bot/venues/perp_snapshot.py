@@ -74,6 +74,7 @@ class Snapshots:
                 self._line.emit(booking)
             if self._fills.count == count and self._wanted_ns >= since:
                 self._wanted_ns, self._answered_ns = NEVER, began
+                self._fills.agree(snapshot.positions)
                 self._line.emit(snapshot)
                 return
         self._line.failed("fills came in during every try")

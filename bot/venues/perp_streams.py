@@ -15,7 +15,8 @@ from bot.model.instrument import Instrument
 from bot.venues.perp_account import Fills
 from bot.venues.perp_errors import SHAPE_ERRORS, told
 from bot.venues.perp_line import Line, failures, heard
-from bot.venues.perp_parse import book_quote, funding, interval_seconds, mark, order_events, order_state, our_id, quote
+from bot.venues.perp_parse import book_depth, book_quote, funding, interval_seconds, mark, order_events, order_state, our_id, quote
+from bot.venues.perp_positions import Positions
 
 QUIET_S = 20.0
 """Market data that is silent this long is dialled anew: the connection may look open and be dead."""
@@ -27,10 +28,14 @@ BACKOFF_S = (0.2, 5.0)
 
 
 class Market:
-    """Public streams: one loop for the book, one for the mark, one for the funding rate of every instrument."""
+    """Public streams: one loop for the touch, one for the depth, one for the mark, one for the funding rate of every instrument.
 
-    def __init__(self, line: Line) -> None:
+    depth_rows: passed on of every book, 0 for the touch alone.
+    """
+
+    def __init__(self, line: Line, depth_rows: int = 0) -> None:
         self._line = line
+        self._rows = depth_rows
         self._terms: dict[str, tuple[int, float]] = {}
         self._redialled = 0.0
 
@@ -45,7 +50,11 @@ class Market:
 
     def _steps(self, instrument: Instrument, symbol: str) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
         has, source = self._line.client.has, self._line.quirks.funding_source
-        steps: list[tuple[str, Callable[[], Awaitable[None]]]] = [("book", lambda: self._book(instrument, symbol))]
+        steps: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        if has.get("watchBidsAsks"):
+            steps.append(("touch", lambda: self._touch(instrument, symbol)))
+        if self._rows or not has.get("watchBidsAsks"):
+            steps.append(("book", lambda: self._book(instrument, symbol)))
         if has.get("watchMarkPrice"):
             steps.append(("mark", lambda: self._mark(instrument, symbol)))
         if source == "rate" or not has.get("watchMarkPrice"):
@@ -80,14 +89,21 @@ class Market:
         line = self._line
         close_where(line, lambda url: not line.quirks.private_mark or not (is_private(line, url) or url == order_url(line)))
 
+    async def _touch(self, instrument: Instrument, symbol: str) -> None:
+        line = self._line
+        async with asyncio.timeout(QUIET_S):
+            tickers = await heard(line.client.watch_bids_asks([symbol]))
+        line.emit(quote(tickers[symbol], instrument.id, line.clock()))
+
     async def _book(self, instrument: Instrument, symbol: str) -> None:
+        """Hear the whole book: its depth, and its touch where no stream of its own tells it."""
         line, client = self._line, self._line.client
         async with asyncio.timeout(QUIET_S):
-            if client.has.get("watchBidsAsks"):
-                tickers = await heard(client.watch_bids_asks([symbol]))
-                line.emit(quote(tickers[symbol], instrument.id, line.clock()))
-            else:
-                line.emit(book_quote(await heard(client.watch_order_book(symbol)), instrument.id, line.clock()))
+            book = await heard(client.watch_order_book(symbol))
+        if not client.has.get("watchBidsAsks"):
+            line.emit(book_quote(book, instrument.id, line.clock()))
+        if self._rows:
+            line.emit(book_depth(book, instrument.id, self._rows, line.clock()))
 
     async def _mark(self, instrument: Instrument, symbol: str) -> None:
         line = self._line
@@ -142,10 +158,12 @@ class AccountStreams:
         self._line = line
         self._fills = fills
         self._ask = ask
+        self._positions = Positions(line, fills, ask)
 
     def loops(self) -> list[Awaitable[None]]:
-        """Return the loops of orders and of fills."""
-        return [self._orders(), self._trades()]
+        """Return the loops of orders, of fills, and of positions where there is such a stream."""
+        more = [self._positions.watch()] if self._line.client.has.get("watchPositions") is True else []
+        return [self._orders(), self._trades(), *more]
 
     async def _orders(self) -> None:
         while True:

@@ -25,7 +25,7 @@ PACKAGES = ("bot", "strategies", "risk")
 FUNCTION_LINES, MODULE_LINES, METHODS = 50, 400, 20
 LONGER: dict[str, int] = {
     # Ratchet: what is longer than the rule, and how long it may be. Only ever shorten this list.
-    "bot/engine/fold.py": 410, "bot/model/event.py": 410,
+    "bot/engine/fold.py": 410,
 }  # fmt: skip
 PROVIDED_BY = {"sqlalchemy": "SQLAlchemy", "ib_insync": "ib-insync"}
 USED_BY_NAME = {"tzdata"}

@@ -91,9 +91,10 @@ async def flow(desk: Desk, speed: float = SPEED) -> None:
 @asynccontextmanager
 async def adapter(
     desk: Desk, pace: Pace = PACE, client_id: int = 7, pins: dict[str, str] | None = None, port: int = 0, ahead_ns: int = 0,
+    depth_rows: int = 0,
 ) -> AsyncIterator[Rig]:  # fmt: skip
     """Run the adapter against a server for the length of a block. ahead_ns: what its clock is ahead of the market's."""
-    endpoint = IbEndpoint(host="127.0.0.1", port=port or desk.server.port, client_id=client_id, pins=pins or {})
+    endpoint = IbEndpoint(host="127.0.0.1", port=port or desk.server.port, client_id=client_id, pins=pins or {}, depth_rows=depth_rows)
     rig = Rig(desk, IbVenue("cme", {MBT.id: MBT}, endpoint, clock=lambda: desk.world.clock() + ahead_ns, pace=pace))
     rig.venue.start(rig.heard.append)
     try:
@@ -106,7 +107,7 @@ async def adapter(
 Body = Callable[[Rig], Awaitable[None]]
 
 
-def play(body: Body, *, pace: Pace = PACE, pins: dict[str, str] | None = None, speed: float = SPEED, **more: Any) -> None:
+def play(body: Body, *, pace: Pace = PACE, pins: dict[str, str] | None = None, speed: float = SPEED, depth_rows: int = 0, **more: Any) -> None:
     """Let a body have an adapter that has begun to connect, and a market whose clock runs."""
 
     heard: list[Any] = []
@@ -115,7 +116,7 @@ def play(body: Body, *, pace: Pace = PACE, pins: dict[str, str] | None = None, s
         async with asyncio.timeout(LIMIT_S), running(**more) as desk:
             clock = asyncio.ensure_future(flow(desk, speed))
             try:
-                async with adapter(desk, pace, pins=pins) as rig:
+                async with adapter(desk, pace, pins=pins, depth_rows=depth_rows) as rig:
                     rig.heard = heard
                     rig.venue.session.listen(heard.append)
                     await body(rig)

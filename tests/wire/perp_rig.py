@@ -41,9 +41,9 @@ E = TypeVar("E")
 class Rig:
     """heard: every event the adapter emitted. moves: the market is (seconds from the start, bid, ask, size) rows."""
 
-    def __init__(self, moves: Sequence[tuple[float, float, float, float]], faults: Sequence[Fault], delays: Delays, start: int) -> None:
+    def __init__(self, moves: Sequence[tuple[float, float, float, float]], faults: Sequence[Fault], delays: Delays, start: int, rules: Rules) -> None:
         self.offset = start - time.time_ns()
-        exchange = Exchange("perp", (PERP,), {"USDT": D(400_000)}, DeskSessions({PERP.id: PERP}), Rules(), start)
+        exchange = Exchange("perp", (PERP,), {"USDT": D(400_000)}, DeskSessions({PERP.id: PERP}), rules, start)
         self.exchange = exchange
         self.site = SimVenue(exchange, delays=delays, plan=FaultPlan("perp", faults), now_ns=start)
         self.world = World({"perp": self.site}, _source(moves, start), self.clock)
@@ -140,10 +140,10 @@ def fills_of(rig: Rig, client_id: str) -> list[ev.OrderFilled]:
 @asynccontextmanager
 async def running(
     moves: Sequence[tuple[float, float, float, float]] | None = None, faults: Sequence[Fault] = (), delays: Delays | None = None,
-    started: bool = True, start: int = START, **more: Any,
+    started: bool = True, start: int = START, rules: Rules | None = None, **more: Any,
 ) -> AsyncIterator[Rig]:  # fmt: skip
     """Serve a market and, for the length of a block, connect an adapter to it."""
-    rig = Rig(steady() if moves is None else moves, faults, delays or Delays(), start)
+    rig = Rig(steady() if moves is None else moves, faults, delays or Delays(), start, rules or Rules())
     await rig.server.open("127.0.0.1", 0)
     rig.world.start()
     pace = asyncio.ensure_future(rig.world.run())

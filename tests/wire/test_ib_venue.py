@@ -6,11 +6,13 @@ from decimal import Decimal
 
 import msgspec
 import pytest
-from ib_rig import MBT, PACE, START, Rig, S, adapter, play, until
+from ib_rig import MBT, PACE, QUOTES, START, Rig, S, adapter, play, until
 
 from bot.model import event as ev
 from bot.model.errors import VenueError
 from bot.model.order import Outcome, Side, TimeInForce
+from bot.sim.book import FUTURE_DEPTH
+from bot.sim.exchange import Rules
 from bot.venues.ib import IbEndpoint, IbVenue, Pace
 
 pytest.importorskip("ib_insync", reason="ib_insync is not installed here")
@@ -232,3 +234,41 @@ def test_answers_repeat_bookings_since_the_instant_that_is_asked_for() -> None:
         assert len(rig.fills()) == 2
 
     play(body)
+
+
+def test_depth_is_shown_where_it_is_asked_for() -> None:
+    async def body(rig: Rig) -> None:
+        await until(lambda: rig.of(ev.BookDepth))
+        now, x = rig.desk.world.clock(), rig.desk.exchange.listings[MBT.id]
+        await until(lambda: rig.of(ev.BookDepth)[-1].ts > now + S)
+        depth, touch = rig.of(ev.BookDepth)[-1], rig.of(ev.Quote)[-1]
+        assert len(depth.bids) == len(depth.asks) == 4
+        assert (depth.bids[0], depth.asks[0]) == ((touch.bid, touch.bid_size), (touch.ask, touch.ask_size))
+        assert [tuple(map(float, level)) for level in x.levels(Side.BUY, rig.desk.world.clock())][:4] == list(depth.asks)
+
+    play(body, depth_rows=4, speed=1.0, quotes=QUOTES, rules=Rules(depth=FUTURE_DEPTH))
+
+
+def test_depth_comes_again_with_every_session() -> None:
+    async def body(rig: Rig) -> None:
+        await until(lambda: rig.up and rig.of(ev.BookDepth))
+        for client in list(rig.desk.server.clients.values()):
+            client.cut(hard=True)
+        await until(lambda: not rig.up)
+        seen = len(rig.of(ev.BookDepth))
+        await until(lambda: len(rig.of(ev.BookDepth)) > seen)
+        await until(lambda: rig.up)
+
+    play(body, depth_rows=4, quotes=QUOTES, rules=Rules(depth=FUTURE_DEPTH))
+
+
+def test_depth_beyond_what_the_login_may_have_is_said_once_and_trading_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(rig: Rig) -> None:
+        await rig.quoted()
+        await until(lambda: rig.alerts("ib.depth"))
+        rig.submit(FIRST, Side.BUY, 2, 71_000)
+        await until(lambda: rig.of(ev.OrderEnded))
+        assert len(rig.alerts("ib.depth")) == 1 and not rig.of(ev.BookDepth)
+
+    monkeypatch.setattr("bot.wire.tws_market.DEPTH_MAX", 0)
+    play(body, depth_rows=4)

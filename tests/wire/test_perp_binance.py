@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from perp_rig import PERP, START, D, Rig, S, running, until
 from bot.model import event as ev
 from bot.model.command import Cancel, QueryOrder, QueryVenue
 from bot.model.order import Outcome, Side, TimeInForce
+from bot.sim.book import PERP_DEPTH
+from bot.sim.exchange import Rules
 from bot.venues.perp import PerpVenue
 
 pytest.importorskip("ccxt", reason="ccxt is not installed here")
@@ -242,5 +245,24 @@ def test_it_can_be_stopped_at_any_moment() -> None:
             told = len(heard)
             await other.closed()
             assert len(heard) == told
+
+    run(body)
+
+
+def test_depth_is_shown_where_it_is_asked_for() -> None:
+    async def body(rig: Rig) -> None:
+        await until(lambda: rig.of(ev.BookDepth), rig)
+        depth = rig.of(ev.BookDepth)[-1]
+        assert (depth.instrument, len(depth.bids), len(depth.asks)) == (PERP.id, 3, 3)
+        assert depth.bids[0] == (70_000.0, 8.0) and depth.asks[0] == (70_010.0, 8.0)
+        assert all(a[0] > b[0] for a, b in pairwise(depth.bids)) and all(a[0] < b[0] for a, b in pairwise(depth.asks))
+
+    run(body, depth_rows=3, rules=Rules(depth=PERP_DEPTH))
+
+
+def test_without_rows_only_the_touch_is_shown() -> None:
+    async def body(rig: Rig) -> None:
+        await until(lambda: len(rig.of(ev.Quote)) > 5, rig)
+        assert not rig.of(ev.BookDepth)
 
     run(body)

@@ -255,3 +255,47 @@ def test_a_stream_that_kept_a_fill_to_itself_is_dialled_anew(monkeypatch: pytest
         assert any(what == "fill_missed" for what, _ in rig.logged)
 
     run(body)
+
+
+def test_depth_with_a_gap_is_built_anew() -> None:
+    async def body(rig: Rig) -> None:
+        await until(lambda: rig.of(ev.BookDepth), rig)
+        rig.hurt(K.DEPTH_GAP)
+        await until(lambda: ("market_error", "book BTCUSDT") in {(what, str(f.get("stream"))) for what, f in rig.logged}, rig)
+        seen, now = len(rig.of(ev.BookDepth)), rig.clock()
+        await until(lambda: len(rig.of(ev.BookDepth)) > seen, rig)
+        depth = rig.of(ev.BookDepth)[-1]
+        assert depth.ts > now and (depth.bids[0][0], depth.asks[0][0]) in {(70_000.0 + n, 70_010.0 + n) for n in range(600)}
+
+    run(body, depth_rows=3, moves=[(n / 10.0, 70_000.0 + n, 70_010.0 + n, 8.0) for n in range(600)])
+
+
+def test_a_position_that_moves_without_its_fill_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks: the account's own position says that something happened."""
+
+    async def body(rig: Rig) -> None:
+        rig.venue.send(QueryVenue("perp"), rig.clock())
+        await until(lambda: rig.of(ev.VenueSnapshot), rig)
+        push = rig.server.blotter.push
+        rig.server.blotter.push = lambda message: push(message) if message.get("o", {}).get("x") != "TRADE" else None  # type: ignore[method-assign]
+        client_id = rig.order(1)
+        await until(lambda: fills_of(rig, client_id), rig)
+        assert [f.qty for f in fills_of(rig, client_id)] == [D("0.5")]
+        assert any(what == "position_moved" for what, _ in rig.logged)
+
+    monkeypatch.setattr("bot.venues.perp_positions.GRACE_S", 0.1)
+    run(body)
+
+
+def test_a_position_that_its_fills_explain_is_not_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(rig: Rig) -> None:
+        rig.venue.send(QueryVenue("perp"), rig.clock())
+        await until(lambda: rig.of(ev.VenueSnapshot), rig)
+        for n, side in enumerate((Side.BUY, Side.SELL, Side.BUY), 1):
+            client_id = rig.order(n, side=side, limit="70020" if side is Side.BUY else "69990")
+            await until(lambda client_id=client_id: fills_of(rig, client_id), rig)  # type: ignore[misc]
+        await asyncio.sleep(0.3)
+        assert not any(what == "position_moved" for what, _ in rig.logged)
+
+    monkeypatch.setattr("bot.venues.perp_positions.GRACE_S", 0.05)
+    run(body)

@@ -13,7 +13,7 @@ from live_rig import CASH, Desk
 from bot.clock import Steady
 from bot.kill.control import ask
 from bot.model import event as ev
-from bot.model.command import QueryVenue, Submit
+from bot.model.command import Command, QueryVenue, Submit
 from bot.model.errors import VenueError
 from bot.model.event import KillLevel
 from bot.model.order import OrderStatus
@@ -200,3 +200,33 @@ def test_the_steady_clock_never_goes_back() -> None:
     read = iter([100, 105, 90, 104, 106, 900])
     clock = Steady(1_000, lambda: next(read))
     assert [clock() for _ in range(6)] == [1_100, 1_105, 1_105, 1_105, 1_106, 1_900]
+
+
+@pytest.mark.parametrize("fails", [0, 1, 3])
+def test_a_statement_that_fails_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fails: int) -> None:
+    """One broken answer at the start is no reason not to start; that nothing but broken ones came is said with the last."""
+    monkeypatch.setattr("bot.venues.line.AGAIN_S", 0.0)
+    desk = Desk(tmp_path)
+    adapter = desk.adapters["cme"]
+    answer = adapter.send
+
+    def send(command: Command, now_ns: int) -> None:
+        if len(adapter.sent) < fails:
+            adapter.sent.append(command)
+            adapter.say(ev.QueryFailed(ts=now_ns, venue="cme", reason="garbage"))
+        else:
+            answer(command, now_ns)
+
+    async def live() -> None:
+        desk.connect()
+        await desk.lines["cme"].ready(5.0)
+        monkeypatch.setattr(adapter, "send", send)
+        assert (await desk.lines["cme"].stated(5.0)).cash == CASH["cme"]
+        assert len(adapter.sent) == fails + 1
+        adapter.sent.clear()
+        monkeypatch.setattr(adapter, "send", lambda command, now_ns: adapter.say(ev.QueryFailed(ts=now_ns, venue="cme", reason="garbage")))
+        with pytest.raises(VenueError, match="no complete statement of the account within 0.01 s: garbage"):
+            await desk.lines["cme"].stated(0.01)
+        await desk.end()
+
+    asyncio.run(live())

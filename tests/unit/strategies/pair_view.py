@@ -8,7 +8,7 @@ from bot.market.fair import DAY_NS
 from bot.model.event import FundingRate, MarkPrice, Quote
 from bot.model.instrument import FeeSchedule, Instrument, Kind
 from bot.model.intent import PairIntent
-from bot.model.market import Book
+from bot.model.market import Book, Levels
 
 S = 1_000_000_000
 H8 = 8 * 3_600 * S
@@ -24,6 +24,15 @@ def future(symbol: str = "MBTX26", expiry_ns: int | None = EXPIRY) -> Instrument
 
 PERP = Instrument(id="BTCUSDT", venue="perp", kind=Kind.PERP, base="BTC", unit=Decimal(1), tick=Decimal("0.1"), lot=Decimal("0.001"), index_quote="USDT",
                   settle="USDT", fees=FeeSchedule(maker_rate=Decimal("0.0002"), taker_rate=Decimal("0.0005")))  # fmt: skip
+
+
+def stack(book: Book, *, bids: Levels = (), asks: Levels = ()) -> None:
+    """Show these levels on one side of a book or on both, the touch first."""
+    book.depth_ts = book.ts
+    if bids:
+        (book.bid, book.bid_size), book.bids = bids[0], bids
+    if asks:
+        (book.ask, book.ask_size), book.asks = asks[0], asks
 
 
 class PairView:

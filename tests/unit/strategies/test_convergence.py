@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from pair_view import EXPIRY, NOW, PERP, PairView, S, future, history
+from pair_view import EXPIRY, NOW, PERP, PairView, S, future, history, stack
 
 from bot.market.fair import DAY_NS, YEAR_NS
 from bot.model.event import Quote
@@ -108,7 +108,7 @@ def test_floor_premium_is_where_the_edge_ends() -> None:
         memory, view = warmed(), PairView()
         quote = view.show(NOW, lead_at(NOW), INDEX * 1.005, INDEX)
         floor = view.lead.ask + (first.min_premium_bp + shift_bp) * 1e-4 * INDEX
-        view.hedge.bids = ((floor, 1_000.0),)
+        stack(view.hedge, bids=((view.hedge.bid, 1e-6), (floor, 1_000.0)))
         assert (target_of(memory, view, quote) is not None) is pays, memory.edge_bp
 
 
@@ -176,10 +176,10 @@ def test_size_is_what_both_books_show() -> None:
     """Seven lots shown are seven lots wanted; less than one lot is none."""
     view = PairView()
     quote = view.show(NOW, lead_at(NOW), INDEX * 1.005, INDEX)
-    view.hedge.bids = ((view.hedge.bid, 0.7),)
+    stack(view.hedge, bids=((view.hedge.bid, 0.7),))
     intent = target_of(warmed(), view, quote)
     assert intent is not None and intent.target_lead == 7
-    view.hedge.bids = ((view.hedge.bid, 0.05),)
+    stack(view.hedge, bids=((view.hedge.bid, 0.05),))
     memory = warmed()
     assert target_of(memory, view, quote) is None and memory.blocked == "no depth for one lot"
 

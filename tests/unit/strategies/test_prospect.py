@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from pair_view import H8, NOW, PERP, PairView, S, future
+from pair_view import H8, NOW, PERP, PairView, S, future, stack
 
 from bot.market.fair import DAY_NS
 from bot.model.instrument import FeeSchedule, Instrument, Kind
@@ -26,8 +26,8 @@ def g2_view() -> PairView:
     """Return the books, index, stablecoin and funding of worked case G2."""
     view = PairView(stable=0.999)
     view.show(NOW, 70_500.0, 71_500.0, 70_000.0 / 0.999)
-    view.lead.asks = ((70_505.0, 12.0), (70_510.0, 8.0))
-    view.hedge.bids = ((71_490.0, 1.5), (71_480.0, 0.5))
+    stack(view.lead, asks=((70_505.0, 12.0), (70_510.0, 8.0)))
+    stack(view.hedge, bids=((71_490.0, 1.5), (71_480.0, 0.5)))
     view.funding(0.0005)
     return view
 
@@ -104,7 +104,7 @@ def test_depth_of_both_books_bounds_the_lots() -> None:
     """The thinner book decides: 20 lots of asks against 2 coins of bids, then against 1.25."""
     view = g2_view()
     assert lots_shown(view, 1) == 20
-    view.hedge.bids = ((71_490.0, 1.25),)
+    stack(view.hedge, bids=((71_490.0, 1.25),))
     assert lots_shown(view, 1) == 12
 
 
