@@ -213,12 +213,13 @@ def _ended(ob: Obligations, terms: Terms, e: ev.OrderEnded) -> None:
     order = ob.orders.get(e.client_id)
     if order is None or order.status is OrderStatus.DONE:
         return
-    if e.outcome is Outcome.REJECTED:
-        ob.rejects += 1
+    pair, rejected = ob.pairs[order.spec.pair], e.outcome is Outcome.REJECTED
+    ob.rejects += rejected
+    pair.rejected_row = pair.rejected_row + 1 if rejected else 0
     end(order, e.outcome, e.cum_qty, e.reason)
     if order.status is OrderStatus.CLOSING:
         order.asked_ns = max(order.asked_ns, e.ts)  # its last fills are on their way; silence is counted from here
-    _settle(ob, ob.pairs[order.spec.pair], order)
+    _settle(ob, pair, order)
 
 
 def _no_answer(ob: Obligations, terms: Terms, e: ev.NoAnswer) -> None:
@@ -342,6 +343,8 @@ def _kill_set(ob: Obligations, terms: Terms, e: ev.KillSet) -> None:
     if e.level is ev.KillLevel.NONE:
         ob.halted = ""
         ob.edge_gaps_bp.clear()
+        for pair in ob.pairs.values():
+            pair.rejected_row = 0
         set_level(ob, terms, e.level, ())
     else:
         set_level(ob, terms, max(ob.kill_level, e.level, key=ev.LEVEL_RANK.__getitem__), {*ob.evacuate, *e.evacuate})

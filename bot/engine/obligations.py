@@ -34,6 +34,7 @@ class PairState(msgspec.Struct, kw_only=True):
     """One pair: target, both legs, live orders and everything an exit is judged by.
 
     entry: the opening intent of the trade that is on. attempts: consecutive tries of a leg that filled nothing.
+    rejected_row: orders in a row that the venues rejected.
     result_usd: realised profit of the trade that is on, after fees and funding. traded: coins opened in it.
     out: legs ("lead", "hedge") whose venue is being evacuated; one of them is enough to close the pair.
     """
@@ -51,6 +52,7 @@ class PairState(msgspec.Struct, kw_only=True):
     hedge_attempts: int = 0
     lead_retry_ns: int = 0
     hedge_retry_ns: int = 0
+    rejected_row: int = 0
     armed: bool = True
     disarmed_ns: int = 0
     unwind: bool = False

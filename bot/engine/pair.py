@@ -31,7 +31,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     hedge_attempts: fruitless hedge tries before the lead is unwound. absent_answers: "not found" answers, spread
     over at least absent_grace_ns, that prove an UNKNOWN order never arrived. lost_ns: a venue to evacuate that has been
-    silent this long counts as lost.
+    silent this long counts as lost. rejects_max: orders of a pair rejected in a row before openings wait for a person.
     """
 
     ack_timeout_ns: int = 2_000_000_000
@@ -41,6 +41,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     snapshot_every_ns: int = 30_000_000_000
     timer_ns: int = 250_000_000
     hedge_attempts: int = 5
+    rejects_max: int = 10
     cross_bp: float = 2.0
     step_bp: float = 3.0
     collar_bp: float = 18.0

@@ -37,8 +37,7 @@ REFUSAL_HOLD_NS = 1_000_000_000
 
 PRICE_MAX = 1e12
 
-BOOK_FACTS = frozenset({ev.MarkPrice, ev.FundingRate, ev.BookDepth})
-"""Observations that only change what is known of a book: nothing is decided on them."""
+BOOK_FACTS = frozenset({ev.MarkPrice, ev.FundingRate, ev.BookDepth})  # nothing is decided on them
 
 MOVES_MONEY = frozenset({ev.RunStarted, ev.OrderFilled, ev.FundingPaid, ev.CashBooked, ev.VenueStatus, ev.KillSet})
 """Facts after which every monitor takes a full look; after others it does so only if prices or time stirred it."""
@@ -129,6 +128,8 @@ class Engine:
             judge = unasked.overfilled if event.client_id else unasked.adopt  # type: ignore[union-attr]
             for decision in judge(self.ob, event):  # type: ignore[arg-type]
                 self._emit(decision)
+        elif kind is ev.OrderEnded:
+            supervise.rejected(self.ob, event, self.x, self._emit)  # type: ignore[arg-type]
         elif kind is ev.VenueStatus:
             supervise.lost(self.ob, self.contacts[event.venue], self._emit)  # type: ignore[union-attr]
         elif kind is ev.RunStarted or kind is ev.KillSet:

@@ -14,7 +14,7 @@ from bot.model import event as ev
 from bot.model.command import Command, QueryOrder, QueryVenue
 from bot.model.event import LEVEL_RANK, NEVER
 from bot.model.ids import VenueId
-from bot.model.order import Order, OrderStatus, TimeInForce
+from bot.model.order import Order, OrderStatus, Outcome, TimeInForce
 from bot.model.unready import Unready
 
 Emit = Callable[[ev.Event], None]
@@ -83,6 +83,18 @@ def orders(ob: Obligations, x: Execution, emit: Emit, commands: list[Command]) -
         emit(ev.NoAnswer(ts=ob.now, client_id=client_id, reason="no answer in time"))
         if ob.silos[spec.venue].up:
             commands.append(QueryOrder(spec.venue, spec.instrument, client_id))
+
+
+def rejected(ob: Obligations, ended: ev.OrderEnded, x: Execution, emit: Emit) -> None:
+    """Stop openings until a person has looked when a pair's orders are rejected one after another; hedges go on, ever more slowly."""
+    order = ob.orders.get(ended.client_id)
+    if order is None or ended.outcome is not Outcome.REJECTED or ob.halted:
+        return
+    row = ob.pairs[order.spec.pair].rejected_row
+    if row >= x.rejects_max:
+        reason = f"reject storm: {row} orders of {order.spec.pair} in a row, the last at {order.spec.venue}: {ended.reason}"
+        emit(ev.Frozen(ts=ob.now, pair="", on=True, reason=reason))
+        emit(ev.Alert(ts=ob.now, severity=ev.Severity.CRIT, code="order.reject_storm", text=f"{reason}; openings wait for a resume"))
 
 
 def venues(ob: Obligations, contacts: dict[VenueId, Contact], x: Execution, commands: list[Command]) -> None:

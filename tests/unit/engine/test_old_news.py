@@ -240,6 +240,43 @@ def test_an_overfill_is_hedged_and_stops_openings_until_a_resume() -> None:
     assert not world.engine.ob.halted and world.held["MBTX26"] > 10
 
 
+def test_a_reject_storm_stops_openings_until_a_resume() -> None:
+    """F50: after ten rejections in a row nothing is opened before a person has looked; one order that is taken begins the count anew."""
+    world = World()
+    world.run(5)
+    world.wish.target = D(10)
+    world.reject = {"cme"}
+    world.run(60)
+    rejected = [s for s in world.sent if s.instrument == "MBTX26"]
+    assert len(rejected) == 10 and "reject storm: 10 orders of conv" in world.engine.ob.halted
+    assert [e.code for e in world.journal if isinstance(e, ev.Alert)] == ["order.reject_storm"]
+    world.reject.clear()
+    world.run(60)
+    assert not world.held and len(world.sent) == 10
+    world.process(ev.KillSet(ts=world.now, level=ev.KillLevel.NONE, kill_id="k", reason="looked at"))
+    world.wish.target = D(11)
+    world.run(40)
+    assert not world.engine.ob.halted and world.held["MBTX26"] > 0 and world.engine.ob.pairs[PAIR].rejected_row == 0
+
+
+def test_in_a_reject_storm_of_the_hedge_the_way_out_stays_open() -> None:
+    """The lead is unwound after five fruitless tries; openings stop after ten rejections, hedges and unwinds never do."""
+    world = World()
+    world.run(5)
+    world.wish.target = D(10)
+    world.reject = {"perp"}
+    world.run(1)
+    world.reject = {"perp", "cme"}
+    world.run(60)
+    assert world.engine.ob.halted and world.held == {"MBTX26": D(10)}
+    seen = len(world.sent)
+    world.run(20)
+    assert len(world.sent) > seen, "the venues are asked again and again"
+    world.reject.clear()
+    world.run(20)
+    assert not any(world.held.values()) and world.engine.ob.halted
+
+
 def test_a_bust_belongs_to_the_pair_whose_execution_it_takes_back() -> None:
     """F47 with two pairs on one perp: the order that was filled names the pair; what no order explains stays quarantined."""
     world = entered()
