@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, takewhile
 
 from bot.engine.obligations import Obligations
 from bot.model import event as ev
@@ -30,12 +30,16 @@ def funding_ref(e: ev.FundingPaid) -> str:
 
 
 def forget_oldest(ob: Obligations) -> None:
-    """Drop the oldest done orders beyond what is kept, but none whose executions a venue may still repeat."""
+    """Drop the oldest done orders beyond what is kept, up to the first whose executions a venue may still repeat.
+
+    No look goes past that one: on a day of many orders every end of an order would pay for all of them, and a hedge waits for it.
+    """
     excess = len(ob.orders) - len(ob.live) - DONE_ORDERS_KEPT
     if excess < DONE_ORDERS_KEPT // 4:
         return
-    done = (c for c, order in ob.orders.items() if not order.live and (not order.execs or order.ended_ns < reach_ns(ob, order.spec.venue)))
-    for client_id in list(islice(done, excess)):
+    done = ((c, order) for c, order in ob.orders.items() if not order.live)
+    old = takewhile(lambda row: not row[1].execs or row[1].ended_ns < reach_ns(ob, row[1].spec.venue), done)
+    for client_id, _ in list(islice(old, excess)):
         del ob.orders[client_id]
 
 

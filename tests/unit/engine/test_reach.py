@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from table import MBT, NOW, S, Table
@@ -60,6 +61,29 @@ def test_later_questions_begin_at_the_last_full_answer() -> None:
     assert [c.since_ns for c in commands if isinstance(c, QueryVenue)] == [heard - supervise.OVERLAP_NS]
 
 
+class Counted(dict[str, Order]):
+    """Orders that count how many of them are looked at."""
+
+    looked = 0
+
+    def items(self) -> Any:
+        """Yield and count."""
+        for item in super().items():
+            self.looked += 1
+            yield item
+
+
+def test_a_long_day_costs_the_end_of_an_order_no_more_than_a_short_one() -> None:
+    """With thousands of executed orders that must be kept, each further one looks at the first of them and no more: a hedge waits for it."""
+    t = Table()
+    spec = OrderSpec(client_id="x", pair="p", venue="cme", instrument=MBT.id, side=Side.BUY, qty=D(1), limit=D(1), tif=TimeInForce.IOC, purpose=Purpose.LEAD)
+    orders = Counted({f"e{n}": Order(spec=spec, sent_ns=NOW, status=OrderStatus.DONE, execs=(f"x{n}",), ended_ns=NOW) for n in range(3 * DONE_ORDERS_KEPT)})
+    t.ob.orders = orders
+    t.ob.silos["cme"].moved_ns = NOW
+    forget_oldest(t.ob)
+    assert len(orders) == 3 * DONE_ORDERS_KEPT and orders.looked == 1
+
+
 @pytest.mark.parametrize(("age_h", "kept"), [(1, True), (25, True), (27, False)])
 def test_what_a_venue_may_repeat_is_not_forgotten(age_h: int, kept: bool) -> None:
     """An execution told again after its order was dropped would be booked twice."""
@@ -70,7 +94,7 @@ def test_what_a_venue_may_repeat_is_not_forgotten(age_h: int, kept: bool) -> Non
         t.ob.orders[f"r{n}"] = Order(spec=spec, sent_ns=NOW, status=OrderStatus.DONE, ended_ns=NOW)
     t.ob.silos["cme"].moved_ns = NOW
     forget_oldest(t.ob)
-    assert len(t.ob.orders) <= DONE_ORDERS_KEPT + 1 and ("old" in t.ob.orders) is kept
+    assert ("old" in t.ob.orders) is kept and len(t.ob.orders) == (2 * DONE_ORDERS_KEPT + 1 if kept else DONE_ORDERS_KEPT)
     fill = ev.OrderFilled(ts=NOW, venue="cme", client_id="old", instrument=MBT.id, exec_id="x1", side=Side.BUY, qty=D(1), price=D(1), fee=D(0),
                           fee_currency="USD")  # fmt: skip
     assert repeats(t.ob, fill) is kept and (age_h * HOUR < NOW - reach_ns(t.ob, "cme")) is kept
