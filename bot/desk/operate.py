@@ -185,7 +185,8 @@ def _outside(run: RunFolder) -> list[Residual]:
         return []  # the logs are judged then
     if record.venues not in OUTSIDE:
         return []
-    why = f"{run.run_id} traded on {record.venues} venues; no desk runs to ask them: start it again with --continue, or look there by hand"
+    cure = " and the servers' ports; what servers of its own held has ended with them" if record.venues == "wire" else ", or look there by hand"
+    why = f"{run.run_id} traded on {record.venues} venues; no desk runs to ask them: start it again with --continue{cure}"
     return [Residual(venue=v, what="unconfirmed", why=why) for v in msgspec.json.decode(record.settings, type=Settings).venues]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bot.model.ids import InstrumentId
 from bot.model.instrument import Instrument, Rounding, initial_margin, notional, round_price, to_decimal
 from bot.venues.finding import Finding
 from bot.venues.ib_account import account_of, values, what_if
@@ -47,6 +48,16 @@ def _sessions(found: Found, now_ns: int) -> Finding:
     return Finding(name=name, ok=not odd, found=told(odd) or "as the broker has them", fix=fix)
 
 
+def _depth(session: Session, instrument: InstrumentId) -> Finding:
+    """Say whether more than the touch is known of a book."""
+    ladders = session.quotes.ladders
+    fix = "subscribe to the exchange's depth of book, or set broker.depth_rows = 0"
+    if ladders.denied_of(instrument):
+        return Finding(name=f"{instrument} depth", ok=False, found="asked for and denied", fix=fix)
+    found = f"{ladders.rows} rows asked for" if ladders.rows else "not asked for: clips are sized by the touch"
+    return Finding(name=f"{instrument} depth", ok=True, found=found, fix=fix)
+
+
 async def _contract(session: Session, line: Line, instrument: Instrument, now_ns: int) -> list[Finding]:
     """Look at one contract."""
     name = instrument.id
@@ -58,6 +69,7 @@ async def _contract(session: Session, line: Line, instrument: Instrument, now_ns
     rows.append(_sessions(found, now_ns))
     blocked = session.quotes.live(name)
     rows.append(Finding(name=f"{name} prices", ok=not blocked, found=blocked or "live", fix="subscribe to the exchange's live data, end the other session"))
+    rows.append(_depth(session, name))
     stream = session.quotes.streams.get(name)
     if blocked or stream is None or stream.ask <= 0.0:
         return rows

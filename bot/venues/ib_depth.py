@@ -43,7 +43,7 @@ class Ladders:
         self.by_instrument: dict[InstrumentId, Ladder] = {}
         self._by_req: dict[int, Ladder] = {}
         self._clock = clock
-        self._rows = rows
+        self.rows = rows
 
     def forget(self) -> None:
         """Forget every subscription: the connection is gone."""
@@ -52,16 +52,16 @@ class Ladders:
 
     def subscribe(self, line: Line, found: Found) -> None:
         """Ask for the depth of a contract, anew if it was asked for before and not denied."""
-        before = self.by_instrument.get(found.instrument.id)
-        if not self._rows or (before is not None and before.req_id not in self._by_req):
+        if not self.rows or self.denied_of(found.instrument.id):
             return
+        before = self.by_instrument.get(found.instrument.id)
         if before is not None:
             del self._by_req[before.req_id]
             line.tell(Priority.QUERY, lambda: line.client.cancelMktDepth(before.req_id, False))
         req_id = line.next_number()
         ladder = Ladder(instrument=found.instrument, contract=found.contract, req_id=req_id, heard_ns=self._clock())
         self.by_instrument[found.instrument.id] = self._by_req[req_id] = ladder
-        line.tell(Priority.QUERY, lambda: line.client.reqMktDepth(req_id, found.contract, self._rows, False, []))
+        line.tell(Priority.QUERY, lambda: line.client.reqMktDepth(req_id, found.contract, self.rows, False, []))
 
     def row(self, req_id: int, at: int, operation: int, bid: bool, price: float, size: float) -> None:
         """Hear that the row at a place (0 is the best) is inserted, changed or deleted."""
@@ -72,7 +72,7 @@ class Ladders:
         side = ladder.bids if bid else ladder.asks
         if operation == INSERT and 0 <= at <= len(side):
             side.insert(at, (price, size))
-            del side[self._rows :]
+            del side[self.rows :]
         elif operation == UPDATE and 0 <= at < len(side):
             side[at] = (price, size)
         elif operation == DELETE and at >= 0:
@@ -103,6 +103,11 @@ class Ladders:
         """Hear that there is no depth for a subscription; return its instrument, None when it is none of ours."""
         ladder = self._by_req.pop(req_id, None)
         return None if ladder is None else ladder.instrument.id
+
+    def denied_of(self, instrument: InstrumentId) -> bool:
+        """Return whether depth was asked for and there is none."""
+        ladder = self.by_instrument.get(instrument)
+        return ladder is not None and ladder.req_id not in self._by_req
 
     def worn(self, heard_ns: Callable[[InstrumentId], int], for_ns: int) -> list[InstrumentId]:
         """Return instruments whose ladder has lost a row, or has been silent that long before its prices last spoke."""

@@ -118,6 +118,7 @@ def test_an_examination_finds_everything_in_order() -> None:
         assert not [f for f in rows.values() if not f.ok], rows
         assert rows["account"].found == "DU7654321, paper"
         assert rows["MBTX26 commission"].found == "2.50 USD a lot, 2.50 here"
+        assert rows["MBTX26 depth"].found == "not asked for: clips are sized by the touch"
         assert rows["front month"].found == "MBTX26, rolls from 2026-11-16"
         assert set(rows) >= {"session", "clock", "margin", "MBTX26 contract", "MBTX26 prices", "MBTX26 initial margin"}
         assert not rig.desk.exchange.orders
@@ -269,6 +270,8 @@ def test_depth_beyond_what_the_login_may_have_is_said_once_and_trading_goes_on(m
         rig.submit(FIRST, Side.BUY, 2, 71_000)
         await until(lambda: rig.of(ev.OrderEnded))
         assert len(rig.alerts("ib.depth")) == 1 and not rig.of(ev.BookDepth)
+        (depth,) = [f for f in await rig.venue.examine() if f.name == "MBTX26 depth"]
+        assert not depth.ok and "broker.depth_rows = 0" in depth.fix
 
     monkeypatch.setattr("bot.wire.tws_market.DEPTH_MAX", 0)
     play(body, depth_rows=4)
