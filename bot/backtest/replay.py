@@ -20,8 +20,8 @@ from bot.engine import fold
 from bot.engine.evacuate import plan
 from bot.engine.obligations import Obligations
 from bot.engine.observations import restore
-from bot.engine.pair import Ask
-from bot.engine.step import Engine, order_spec
+from bot.engine.pair import Ask, order_spec
+from bot.engine.step import Engine
 from bot.journal import codec
 from bot.journal.tape import Gap
 from bot.model import event as ev

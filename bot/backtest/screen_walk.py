@@ -19,8 +19,7 @@ from bot.engine import assess
 from bot.engine.fold import apply
 from bot.engine.obligations import Obligations, PairState, fresh
 from bot.engine.observations import Window
-from bot.engine.pair import Ask, clip_lots, crossing_limit, hedge_gap, may_open, premium_holds
-from bot.engine.step import order_spec
+from bot.engine.pair import Ask, clip_lots, crossing_limit, hedge_gap, may_open, order_spec, premium_holds
 from bot.engine.watch import Watch
 from bot.model import event as ev
 from bot.model.intent import PairIntent

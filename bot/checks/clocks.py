@@ -6,7 +6,7 @@ from bot.checks.record import S_NS, Record
 from bot.checks.twins import Legs
 from bot.engine.assess import leg_state, settle_usd, silo_state
 from bot.engine.pair import FLATTEN, hedge_gap, hedge_tradable, lead_tradable, unhedged_coins
-from bot.engine.step import PairLoop
+from bot.engine.watch import PairLoop
 from bot.model.event import LEVEL_RANK
 from bot.model.ids import PairId
 from bot.model.instrument import maintenance_margin

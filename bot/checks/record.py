@@ -8,7 +8,8 @@ from decimal import Decimal
 from bot.checks.twins import ZERO, Legs, Twin
 from bot.engine.obligations import Obligations, PairState
 from bot.engine.pair import FLATTEN
-from bot.engine.step import Engine, PairLoop
+from bot.engine.step import Engine
+from bot.engine.watch import PairLoop
 from bot.model import event as ev
 from bot.model.event import LEVEL_RANK, KillLevel
 from bot.model.ids import ClientId, InstrumentId, PairId

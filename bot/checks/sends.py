@@ -10,7 +10,8 @@ from bot.checks.record import S_NS, Record
 from bot.checks.twins import ZERO, Legs
 from bot.engine import assess
 from bot.engine.pair import FLATTEN
-from bot.engine.step import PairLoop, Step
+from bot.engine.step import Step
+from bot.engine.watch import PairLoop
 from bot.model import event as ev
 from bot.model.command import Submit
 from bot.model.event import LEVEL_RANK

@@ -9,7 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from bot.engine.pair import unhedged_coins
-from bot.engine.step import Engine, PairLoop, Step
+from bot.engine.step import Engine, Step
+from bot.engine.watch import PairLoop
 from bot.model import event as ev
 from bot.model.ids import ClientId, PairId
 from bot.model.order import Outcome, Purpose

@@ -7,7 +7,8 @@ from typing import Any
 
 from bot.engine.flatten import named
 from bot.engine.pair import unhedged_coins
-from bot.engine.step import Engine, PairLoop, Step
+from bot.engine.step import Engine, Step
+from bot.engine.watch import PairLoop
 from bot.journal.accounts import Accounts, FillPosting, FundingPosting
 from bot.journal.decisions import Decision, Decisions
 from bot.model import event as ev

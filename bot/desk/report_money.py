@@ -10,7 +10,8 @@ from typing import Any
 
 from bot.desk.snapshot import net_delta
 from bot.engine import assess
-from bot.engine.step import Engine, PairLoop, Step
+from bot.engine.step import Engine, Step
+from bot.engine.watch import PairLoop
 from bot.journal.accounts import Accounts
 from bot.journal.attribution import CASH_LINES, LINES
 from bot.model import event as ev

@@ -16,7 +16,8 @@ from bot.engine.flatten import named
 from bot.engine.obligations import Obligations, PairState, Silo
 from bot.engine.observations import Window
 from bot.engine.pair import unhedged_coins
-from bot.engine.step import Engine, PairLoop
+from bot.engine.step import Engine
+from bot.engine.watch import PairLoop
 from bot.model.event import LEVEL_RANK, KillLevel
 from bot.model.ids import VenueId
 from bot.model.market import Book

@@ -14,7 +14,8 @@ import msgspec
 from bot.desk.snapshot import S_NS, venue_rows
 from bot.engine import assess
 from bot.engine.pair import unhedged_coins
-from bot.engine.step import Engine, PairLoop
+from bot.engine.step import Engine
+from bot.engine.watch import PairLoop
 from bot.model.instrument import notional
 from risk import funding
 from risk.limits import Limits

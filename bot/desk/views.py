@@ -14,7 +14,8 @@ import msgspec
 from bot.desk.snapshot import S_NS, seen, venue_rows
 from bot.desk.traffic import Messages, Traffic
 from bot.engine import assess
-from bot.engine.step import Engine, PairLoop
+from bot.engine.step import Engine
+from bot.engine.watch import PairLoop
 from bot.market.fair import years
 from bot.market.funding import per_year
 from bot.model.ids import InstrumentId, VenueId

@@ -14,10 +14,10 @@ import msgspec
 from bot.engine.obligations import ZERO, Obligations, PairState
 from bot.engine.observations import Window
 from bot.model.event import LEVEL_RANK, KillLevel
-from bot.model.ids import ClientId
+from bot.model.ids import ClientId, client_id
 from bot.model.instrument import Instrument, Rounding, contracts_for, notional, round_qty, to_decimal, to_price
 from bot.model.market import Book
-from bot.model.order import Order, OrderStatus, Purpose, Side, TimeInForce
+from bot.model.order import Order, OrderSpec, OrderStatus, Purpose, Side, TimeInForce
 from bot.model.position import delta_coins
 
 NO_BOUND = Decimal(10**9)
@@ -126,12 +126,12 @@ def plan(ob: Obligations, pair: PairState, window: Window, x: Execution) -> list
     """Return the orders and cancels that bring the pair towards its target, hedge first."""
     actions: list[Action] = []
     rank = LEVEL_RANK[ob.kill_level]
-    _plan_hedge(ob, pair, window, x, actions)
+    plan_hedge(ob, pair, window, x, actions)
     _plan_lead(ob, pair, window, x, rank, actions)
     return actions
 
 
-def _plan_hedge(ob: Obligations, pair: PairState, window: Window, x: Execution, out: list[Action]) -> None:
+def plan_hedge(ob: Obligations, pair: PairState, window: Window, x: Execution, out: list[Action]) -> None:
     """Ask for the hedge of what the lead has filled, unless one is live, unresolved or cannot be sent."""
     if pair.hedge_order is not None:
         return
@@ -318,3 +318,17 @@ def _withdraw_reason(
     if (touch - float(spec.limit)) * spec.side.sign > 0:
         return "repriced"
     return ""
+
+
+def leg_of(window: Window, ask: Ask) -> tuple[Instrument, Book]:
+    """Return the terms and the book of the leg an ask is about."""
+    return (window.lead_terms, window.lead) if ask.leg == "lead" else (window.hedge_terms, window.hedge)
+
+
+def order_spec(ob: Obligations, window: Window, ask: Ask) -> OrderSpec:
+    """Return the order that an ask becomes, with the next id: minted from journalled counters, so a replay mints the same."""
+    terms, _ = leg_of(window, ask)
+    return OrderSpec(
+        client_id=client_id(ob.mode, ob.run, ask.purpose, ob.next_order), pair=window.pair, venue=terms.venue, instrument=terms.id,
+        side=ask.side, qty=ask.qty, limit=ask.limit, tif=ask.tif, purpose=ask.purpose, reduce_only=ask.reduce_only,
+    )  # fmt: skip

@@ -13,19 +13,18 @@ import msgspec
 
 from bot.engine import assess, flatten, fold, supervise, unasked
 from bot.engine.evacuate import plan
-from bot.engine.obligations import Obligations, PairState
+from bot.engine.obligations import Obligations
 from bot.engine.observations import Session, Window, outdated, read
-from bot.engine.pair import Action, Ask, Execution, hedge_gap, hedge_tradable, hedged_lots, lead_tradable, restless
-from bot.engine.watch import Watch
+from bot.engine.pair import Action, Ask, Execution, hedge_gap, hedge_tradable, hedged_lots, lead_tradable, leg_of, order_spec, plan_hedge, restless
+from bot.engine.watch import PairLoop
 from bot.market.book import inside
 from bot.model import event as ev
 from bot.model.command import Cancel, Command, Submit
 from bot.model.event import NEVER, Severity
-from bot.model.ids import InstrumentId, client_id
+from bot.model.ids import InstrumentId
 from bot.model.instrument import Instrument
 from bot.model.intent import EntryDeclined, PairIntent
 from bot.model.market import Book
-from bot.model.order import OrderSpec
 from bot.model.ports import SessionSource, Strategy
 from bot.model.unready import Unready
 from risk import flow, gate
@@ -51,21 +50,6 @@ class Step(msgspec.Struct, frozen=True, gc=False):
 
 
 NOTHING = Step()
-
-
-class PairLoop:
-    """Everything one pair needs at run time: its state, window, strategy and monitors."""
-
-    __slots__ = ("approved_ns", "memory", "on_event", "rearms", "refused_ns", "state", "watch", "window")
-
-    def __init__(self, state: PairState, window: Window, strategy: Strategy, memory: Any):
-        self.state = state
-        self.window = window
-        self.on_event = strategy.on_event
-        self.rearms = strategy.rearms
-        self.memory = memory
-        self.watch = Watch(window)
-        self.refused_ns = self.approved_ns = 0
 
 
 class Engine:
@@ -128,6 +112,8 @@ class Engine:
             judge = unasked.overfilled if event.client_id else unasked.adopt  # type: ignore[union-attr]
             for decision in judge(self.ob, event):  # type: ignore[arg-type]
                 self._emit(decision)
+            if self._hedge_at_once():
+                return self._taken()
         elif kind is ev.OrderEnded:
             supervise.rejected(self.ob, event, self.x, self._emit)  # type: ignore[arg-type]
         elif kind is ev.VenueStatus:
@@ -268,10 +254,30 @@ class Engine:
         self._restless = any(restless(ob, loop.state) for loop in self.loops)
         exposed = self._restless or any(loop.watch.active for loop in self.loops)
         self.look_ns = ob.now + self.x.timer_ns if exposed else NEVER
+        return self._taken()
+
+    def _hedge_at_once(self) -> bool:
+        """Ask for the hedge of a fill before the monitors look, which takes longer than all the rest: they do so at the timer that is due now."""
+        if not self.ob.started_ns:
+            return False
+        for loop in self.loops:
+            loop.window.now = self.ob.now
+            asks: list[Action] = []
+            if not loop.state.out and not loop.state.unwind:
+                plan_hedge(self.ob, loop.state, loop.window, self.x, asks)
+            for ask in asks:
+                self._act(loop, ask)
+        if not self._commands:
+            return False
+        self.due_ns = self.ob.now
+        return True
+
+    def _taken(self) -> Step:
+        """Take what was decided and what should be sent, with the books that orders were made of."""
         if not self._events and not self._commands:
             return NOTHING
         if any(isinstance(c, Submit) for c in self._commands):
-            self._events.insert(0, ev.BooksRead(ts=ob.now, books=tuple(read(b) for b in self.books.values())))
+            self._events.insert(0, ev.BooksRead(ts=self.ob.now, books=tuple(read(b) for b in self.books.values())))
         step = Step(tuple(self._events), tuple(self._commands))
         self._events.clear()
         self._commands.clear()
@@ -341,7 +347,7 @@ class Engine:
             self._commands.append(Cancel(spec.venue, spec.instrument, spec.client_id))
             return
         window = loop.window
-        terms, book = _leg(window, action)
+        terms, book = leg_of(window, action)
         spec = order_spec(ob, window, action)
         others = tuple(s for s in (ob.orders[c].spec for c in ob.live) if s.instrument == terms.id and s.side is not spec.side)
         refusal = flow.collar(spec, terms, book.bid, book.ask, others, action.opening, len(self.desk.sent), self.limits)
@@ -385,16 +391,3 @@ class Engine:
             if loop.watch.since_ns:
                 due = min(due, ob.now + self.x.timer_ns)
         return max(due, ob.now + 1)
-
-
-def _leg(window: Window, ask: Ask) -> tuple[Instrument, Book]:
-    return (window.lead_terms, window.lead) if ask.leg == "lead" else (window.hedge_terms, window.hedge)
-
-
-def order_spec(ob: Obligations, window: Window, ask: Ask) -> OrderSpec:
-    """Return the order that an ask becomes, with the next id: minted from journalled counters, so a replay mints the same."""
-    terms, _ = _leg(window, ask)
-    return OrderSpec(
-        client_id=client_id(ob.mode, ob.run, ask.purpose, ob.next_order), pair=window.pair, venue=terms.venue, instrument=terms.id,
-        side=ask.side, qty=ask.qty, limit=ask.limit, tif=ask.tif, purpose=ask.purpose, reduce_only=ask.reduce_only,
-    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Monitors of one pair: the rules run after every fact, and leave levels so that a quote or timer only compares.
+"""One pair at run time, and its monitors: the rules run after every fact, and leave levels so that a quote or timer only compares.
 
 After a full look (`look`) every rule has some room left. Until prices have moved by that room, or a time limit is
 reached, no rule can have changed its answer, and `stirred` says so with a few multiplications.
@@ -7,12 +7,14 @@ reached, no rule can have changed its answer, and `stirred` says so with a few m
 from __future__ import annotations
 
 from math import inf
+from typing import Any
 
 from bot.engine import assess
 from bot.engine.obligations import Obligations, PairState
 from bot.engine.observations import Window
 from bot.engine.pair import unhedged_coins
 from bot.model.event import NEVER, Severity
+from bot.model.ports import Strategy
 from risk import funding, hedge, margin, stops
 from risk.limits import Limits
 from risk.request import Exposure
@@ -191,3 +193,18 @@ class Watch:
         if x.expiry_ns:
             due = min(due, x.expiry_ns - int(limits.expiry_stop_s * S_NS))
         return due
+
+
+class PairLoop:
+    """Everything one pair needs at run time: its state, window, strategy and monitors."""
+
+    __slots__ = ("approved_ns", "memory", "on_event", "rearms", "refused_ns", "state", "watch", "window")
+
+    def __init__(self, state: PairState, window: Window, strategy: Strategy, memory: Any):
+        self.state = state
+        self.window = window
+        self.on_event = strategy.on_event
+        self.rearms = strategy.rearms
+        self.memory = memory
+        self.watch = Watch(window)
+        self.refused_ns = self.approved_ns = 0

@@ -1,0 +1,99 @@
+"""A fill's hedge leaves before the monitors look, and they look at the same instant."""
+
+from __future__ import annotations
+
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.engine.step import Step
+from bot.engine.watch import Watch
+from bot.model import event as ev
+from bot.model.command import Submit
+from bot.model.order import Purpose
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "simulation"))
+from loopback import World
+
+D = Decimal
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> tuple[World, list[Any]]:
+    """Return a desk at rest, and what happens from now on: steps that send something, and looks of the monitors."""
+    world, seen = World(), list[Any]()
+    world.run(5)
+    look, step = Watch.look, world.engine.step
+
+    def looked(self: Watch, *args: Any) -> Any:
+        seen.append("look")
+        return look(self, *args)
+
+    def stepped(event: ev.Event) -> Step:
+        out = step(event)
+        if out.commands:
+            seen.append((type(event).__name__, [c.order.purpose for c in out.commands if isinstance(c, Submit)]))
+        return out
+
+    monkeypatch.setattr(Watch, "look", looked)
+    world.engine.step = stepped  # type: ignore[method-assign]
+    return world, seen
+
+
+def test_the_hedge_of_a_fill_waits_for_no_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, seen = watched(monkeypatch)
+    world.wish.target = D(10)
+    world.run(1)
+    hedge = seen.index(("OrderFilled", [Purpose.HEDGE]))
+    assert "look" not in seen[:hedge] and "look" in seen[hedge:], seen
+
+
+def test_the_monitors_are_due_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever comes next, a timer or the order's own end, they look with it: a stop that the fill calls for is not late."""
+    world, seen = watched(monkeypatch)
+    world.wish.target = D(10)
+    step = world.engine.step
+    due: list[bool] = []
+
+    def stepped(event: ev.Event) -> Step:
+        out = step(event)
+        if isinstance(event, ev.OrderFilled):
+            due.append(world.engine.due_ns <= world.engine.ob.now)
+            seen.clear()
+            step(ev.Timer(world.engine.ob.now))
+        return out
+
+    world.engine.step = stepped  # type: ignore[method-assign]
+    world.run(1)
+    assert due == [True] and seen[0] == "look"
+
+
+def test_a_fill_that_needs_no_hedge_is_looked_at_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hedge's own fill: nothing is missing after it, so the monitors look in its step."""
+    world, seen = watched(monkeypatch)
+    step = world.engine.step
+    looked: list[bool] = []
+
+    def stepped(event: ev.Event) -> Step:
+        seen.clear()
+        out = step(event)
+        if isinstance(event, ev.OrderFilled) and event.instrument == "BTCUSDT":
+            looked.append("look" in seen)
+        return out
+
+    world.engine.step = stepped  # type: ignore[method-assign]
+    world.wish.target = D(10)
+    world.run(1)
+    assert looked == [True]
+
+
+def test_an_unwind_is_planned_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a pair is unwound what comes next depends on both legs, so nothing goes ahead of the monitors."""
+    world, seen = watched(monkeypatch)
+    world.run(1)
+    world.pair.unwind = True
+    world.process(ev.OrderFilled(ts=world.now, venue="cme", client_id="", instrument="MBTX26", exec_id="a", side=ev.Side.BUY, qty=D(3),
+                                 price=D(70_000), fee=D(0), fee_currency="USD", reason="liquidation"))  # fmt: skip
+    assert not [s for s in seen if s != "look" and s[0] == "OrderFilled" and Purpose.HEDGE in s[1]]
