@@ -15,8 +15,8 @@ from bot.engine import assess, flatten, fold, supervise, unasked
 from bot.engine.evacuate import plan
 from bot.engine.obligations import Obligations
 from bot.engine.observations import Session, Window, outdated, read
-from bot.engine.pair import Action, Ask, Execution, hedge_gap, hedge_tradable, hedged_lots, lead_tradable, leg_of, order_spec, plan_hedge, restless
-from bot.engine.watch import PairLoop
+from bot.engine.pair import Action, Ask, Execution, hedge_gap, hedge_tradable, hedged_lots, lead_tradable, leg_of, order_spec, restless
+from bot.engine.watch import PairLoop, hedges
 from bot.market.book import inside
 from bot.model import event as ev
 from bot.model.command import Cancel, Command, Submit
@@ -112,7 +112,10 @@ class Engine:
             judge = unasked.overfilled if event.client_id else unasked.adopt  # type: ignore[union-attr]
             for decision in judge(self.ob, event):  # type: ignore[arg-type]
                 self._emit(decision)
-            if self._hedge_at_once():
+            for loop, ask in hedges(self.ob, self.loops, self.x):
+                self._act(loop, ask)
+            if self._commands:  # the monitors look next: they take longer than all the rest
+                self.due_ns = self.ob.now
                 return self._taken()
         elif kind is ev.OrderEnded:
             supervise.rejected(self.ob, event, self.x, self._emit)  # type: ignore[arg-type]
@@ -255,22 +258,6 @@ class Engine:
         exposed = self._restless or any(loop.watch.active for loop in self.loops)
         self.look_ns = ob.now + self.x.timer_ns if exposed else NEVER
         return self._taken()
-
-    def _hedge_at_once(self) -> bool:
-        """Ask for the hedge of a fill before the monitors look, which takes longer than all the rest: they do so at the timer that is due now."""
-        if not self.ob.started_ns:
-            return False
-        for loop in self.loops:
-            loop.window.now = self.ob.now
-            asks: list[Action] = []
-            if not loop.state.out and not loop.state.unwind:
-                plan_hedge(self.ob, loop.state, loop.window, self.x, asks)
-            for ask in asks:
-                self._act(loop, ask)
-        if not self._commands:
-            return False
-        self.due_ns = self.ob.now
-        return True
 
     def _taken(self) -> Step:
         """Take what was decided and what should be sent, with the books that orders were made of."""

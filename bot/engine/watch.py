@@ -6,13 +6,14 @@ reached, no rule can have changed its answer, and `stirred` says so with a few m
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from math import inf
 from typing import Any
 
 from bot.engine import assess
 from bot.engine.obligations import Obligations, PairState
 from bot.engine.observations import Window
-from bot.engine.pair import unhedged_coins
+from bot.engine.pair import Action, Execution, plan_hedge, unhedged_coins
 from bot.model.event import NEVER, Severity
 from bot.model.ports import Strategy
 from risk import funding, hedge, margin, stops
@@ -208,3 +209,13 @@ class PairLoop:
         self.memory = memory
         self.watch = Watch(window)
         self.refused_ns = self.approved_ns = 0
+
+
+def hedges(ob: Obligations, loops: Iterable[PairLoop], x: Execution) -> Iterator[tuple[PairLoop, Action]]:
+    """Yield the hedges that the fills so far leave to be sent, of pairs whose legs need not be planned together."""
+    for loop in loops:
+        if ob.started_ns and not loop.state.out and not loop.state.unwind:
+            loop.window.now = ob.now
+            asks: list[Action] = []
+            plan_hedge(ob, loop.state, loop.window, x, asks)
+            yield from ((loop, ask) for ask in asks)

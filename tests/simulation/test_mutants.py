@@ -17,7 +17,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 import test_economics
 
-from bot.engine import fold, pair, step, supervise
+from bot.engine import fold, pair, step, supervise, watch
 from bot.engine.obligations import Obligations, PairState
 from bot.engine.observations import Window
 from bot.journal import accounts
@@ -76,14 +76,15 @@ def timeout_is_reject(patch: Patch) -> None:
 
 def hedge_twice(patch: Patch) -> None:
     """A live hedge does not keep the next one back."""
-    planned = pair._plan_hedge
+    planned = pair.plan_hedge
 
     def wrong(ob: Obligations, state: PairState, window: Window, x: pair.Execution, out: list[pair.Action]) -> None:
         kept, state.hedge_order = state.hedge_order, None
         planned(ob, state, window, x, out)
         state.hedge_order = kept
 
-    patch.setattr(pair, "_plan_hedge", wrong)
+    for where in (pair, watch):
+        patch.setattr(where, "plan_hedge", wrong)
 
 
 def no_cumulative(patch: Patch) -> None:
@@ -153,7 +154,8 @@ def blind_to_age(patch: Patch) -> None:
 
 def never_hedges(patch: Patch) -> None:
     """The hedge leg is forgotten."""
-    patch.setattr(pair, "_plan_hedge", lambda *args: None)
+    for where in (pair, watch):
+        patch.setattr(where, "plan_hedge", lambda *args: None)
 
 
 def send_first(patch: Patch) -> None:
@@ -252,7 +254,7 @@ def keeps_everything(patch: Patch) -> None:
 
 def ids_repeat(patch: Patch) -> None:
     """Two orders share each number."""
-    patch.setattr(step, "client_id", lambda mode, run, purpose, number: ids.client_id(mode, run, purpose, number // 2))
+    patch.setattr(pair, "client_id", lambda mode, run, purpose, number: ids.client_id(mode, run, purpose, number // 2))
 
 
 def ledger_forgets(patch: Patch) -> None:

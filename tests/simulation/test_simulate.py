@@ -196,7 +196,8 @@ def test_a_violation_is_exit_1_with_a_plan_that_repeats_it(
     """The command it names shows the violation again."""
     monkeypatch.setenv("BOT_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(shrinking, "RUNS", 2)
-    monkeypatch.setattr("bot.engine.pair._plan_hedge", lambda *args: None)
+    for where in ("pair", "watch"):
+        monkeypatch.setattr(f"bot.engine.{where}.plan_hedge", lambda *args: None)
     assert main(["simulate", "--days", "1", "--seed", "22", "--faults", "none", "--workers", "1", "--json"]) == 1
     captured = capsys.readouterr()
     line = json.loads(captured.out.splitlines()[-1])
