@@ -149,13 +149,20 @@ class Feed:
         self.digest.append(fill)
 
     def _told(self, event: ev.Event) -> bool:
-        """Return whether a venue only repeats what it said before: full answers bring recent fills and payments again."""
+        """Return whether a venue only repeats what it said before: full answers bring recent fills and payments again.
+
+        An order ends once and its silence is worth one line, none when its end came by another road before the answer was given up.
+        """
         if isinstance(event, ev.OrderFilled):
             key: tuple[object, ...] = (event.venue, event.exec_id)
         elif isinstance(event, ev.FundingPaid):
             key = (event.venue, event.instrument, event.stamp_ns)
         elif isinstance(event, ev.CashBooked):
             key = (event.venue, event.kind, event.ref)
+        elif isinstance(event, ev.OrderEnded):
+            key = ("end", event.client_id)
+        elif isinstance(event, ev.NoAnswer):
+            key = ("end" if ("end", event.client_id) in self._facts else "silence", event.client_id)
         else:
             return False
         if key in self._facts:

@@ -251,6 +251,16 @@ def test_what_matters_has_a_line(event: ev.Event) -> None:
     assert said is not None and said[1].strip() == said[1] != ""
 
 
+def test_an_order_ends_once_and_its_silence_is_one_line_or_none() -> None:
+    """Venues tell an end on several roads; a wire that gives an answer up after the end has come has nothing to say."""
+    feed = Feed()
+    end = ev.OrderEnded(ts=1, client_id="a", outcome=Outcome.CANCELLED, cum_qty=Decimal(0), reason="ioc remainder")
+    silence = ev.NoAnswer(ts=1, client_id="b", reason="no answer in time")
+    for event in (end, end, msgspec.structs.replace(silence, client_id="a"), silence, silence, msgspec.structs.replace(end, client_id="b")):
+        feed.stepped(event, NOTHING)
+    assert [str(line).split("Z ")[1].split(" [")[0] for line in feed.lines] == ["cancelled after 0", "no answer, outcome unknown", "cancelled after 0"]
+
+
 def test_together_passes_on_in_order() -> None:
     """Two observers see the same steps."""
     one, two = Feed(), Feed()
