@@ -32,9 +32,9 @@ from strategies.convergence_params import ConvergenceParams
 
 PROFILES = ("paper", "backtest", "backtest-daily", "bench", "simulate", "wire", "live")
 SPEED_WATCHED = 60.0
-DEPTH_ROWS_MAX = 20
-"""Rows that the exchanges stream without asking for the whole book (Binance: 5, 10 or 20; read 2026-11)."""
 """Market seconds per second of a run someone watches (speed = "auto")."""
+DEPTH_ROWS_MAX = 20
+"""Against a slip: every row is journalled with each decision, and clips walk a few of them."""
 _WRITTEN_OUT = ("limits",)
 """Sections whose every key must be in a file: no code default may stand in."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from math import inf
 
 
 def inside(levels: Iterable[tuple[float, float]], mid: float, collar_bp: float) -> tuple[tuple[float, float], ...]:
@@ -13,6 +15,16 @@ def inside(levels: Iterable[tuple[float, float]], mid: float, collar_bp: float) 
     """
     reach = mid * collar_bp * 1e-4
     return tuple(level for level in levels if abs(level[0] - mid) <= reach)
+
+
+def sound(bids: Sequence[tuple[float, float]], asks: Sequence[tuple[float, float]]) -> bool:
+    """Return whether both sides lead away from each other and every price and size is a finite number > 0.
+
+    >>> sound([(99.0, 1.0), (98.0, 2.0)], [(100.0, 1.0)]), sound([(100.0, 1.0)], [(100.0, 1.0)])
+    (True, False)
+    """
+    prices = [price for price, _ in (*reversed(bids), *asks)]
+    return all(a < b for a, b in pairwise(prices)) and all(0.0 < n < inf for level in (*bids, *asks) for n in level)
 
 
 def walk(levels: Iterable[tuple[float, float]], qty: float) -> float | None:

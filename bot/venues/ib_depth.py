@@ -6,16 +6,14 @@ whole ladder is asked for anew. Nothing that trades needs depth: without it the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import msgspec
 
+from bot.market.book import sound
 from bot.model import event as ev
 from bot.model.ids import InstrumentId
 from bot.model.instrument import Instrument
-from bot.model.market import Levels
 from bot.venues.budget import Priority
 from bot.venues.ib_contracts import Found
 from bot.venues.ib_line import Line
@@ -27,7 +25,6 @@ class Ladder(msgspec.Struct, kw_only=True):
     """One subscription. bids, asks: (price, contracts), best first. heard_ns: when it last said something. broken: a row was lost."""
 
     instrument: Instrument
-    contract: Any
     req_id: int
     heard_ns: int
     bids: list[tuple[float, float]] = []
@@ -59,7 +56,7 @@ class Ladders:
             del self._by_req[before.req_id]
             line.tell(Priority.QUERY, lambda: line.client.cancelMktDepth(before.req_id, False))
         req_id = line.next_number()
-        ladder = Ladder(instrument=found.instrument, contract=found.contract, req_id=req_id, heard_ns=self._clock())
+        ladder = Ladder(instrument=found.instrument, req_id=req_id, heard_ns=self._clock())
         self.by_instrument[found.instrument.id] = self._by_req[req_id] = ladder
         line.tell(Priority.QUERY, lambda: line.client.reqMktDepth(req_id, found.contract, self.rows, False, []))
 
@@ -83,7 +80,7 @@ class Ladders:
     def told(self) -> Iterator[ev.BookDepth]:
         """Yield the ladders that have changed and can be: a piece of the stream may end between two rows that belong together."""
         for ladder in self._by_req.values():
-            if ladder.changed and _rising(ladder.asks, 1.0) and _rising(ladder.bids, -1.0):
+            if ladder.changed and sound(ladder.bids, ladder.asks):
                 ladder.changed = False
                 yield ev.BookDepth(self._clock(), ladder.instrument.id, tuple(ladder.bids), tuple(ladder.asks))
 
@@ -115,9 +112,3 @@ class Ladders:
             i for i, ladder in self.by_instrument.items()
             if ladder.req_id in self._by_req and (ladder.broken or heard_ns(i) - ladder.heard_ns >= for_ns)
         ]  # fmt: skip
-
-
-def _rising(levels: Levels | list[tuple[float, float]], sign: float) -> bool:
-    """Return whether prices leave the touch in the direction of `sign` and every size is one."""
-    prices = [price * sign for price, _ in levels]
-    return all(a < b for a, b in zip(prices, prices[1:], strict=False)) and all(0.0 < n < math.inf for level in levels for n in level)

@@ -54,7 +54,7 @@ class Line:
         self.up = False
         self.reason = "not connected yet"
         self.statement: ev.VenueSnapshot | None = None
-        self.failed = ""
+        self._failed = ""
         self._clock = clock
         self._fresh = fresh
         self._emit: Emit | None = None
@@ -108,10 +108,10 @@ class Line:
         try:
             async with asyncio.timeout(timeout_s):
                 while self.statement is None:
-                    self.failed, now = "", self._clock()
+                    self._failed, now = "", self._clock()
                     self.adapter.send(QueryVenue(self.venue, now - LOOK_BACK_NS), now)
-                    await self._until(lambda: self.statement is not None or bool(self.failed), timeout_s)
-                    why = self.failed or why
+                    await self._until(lambda: self.statement is not None or bool(self._failed), timeout_s)
+                    why = self._failed or why
                     if self.statement is None:
                         await asyncio.sleep(AGAIN_S)
         except TimeoutError:
@@ -135,7 +135,7 @@ class Line:
         elif isinstance(event, ev.VenueSnapshot):
             self.statement = event
         elif isinstance(event, ev.QueryFailed):
-            self.failed = event.reason or "no answer"
+            self._failed = event.reason or "no answer"
         if not self._told_before(event):
             if self._emit is not None:
                 self._emit(msgspec.structs.replace(event, ts=self._clock()))  # several adapters, one order of time

@@ -6,15 +6,14 @@ returns a whole event or raises one of SHAPE_ERRORS.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from itertools import pairwise
 from typing import Any
 
 import msgspec
 
+from bot.market.book import sound
 from bot.model import event as ev
 from bot.model.errors import ConfigError
 from bot.model.ids import ClientId, InstrumentId, VenueId
@@ -201,8 +200,7 @@ def book_quote(book: Mapping[str, Any], instrument: InstrumentId, now: int) -> e
 def book_depth(book: Mapping[str, Any], instrument: InstrumentId, rows: int, now: int) -> ev.BookDepth:
     """Return the first rows of an order book. Raises SHAPE_ERRORS for one whose prices or sizes cannot be."""
     bids, asks = (tuple((float(price), float(size)) for price, size, *_ in book[side][:rows]) for side in ("bids", "asks"))
-    prices = [price for price, _ in (*reversed(bids), *asks)]
-    if any(not a < b for a, b in pairwise(prices)) or any(not 0.0 < n < math.inf for level in (*bids, *asks) for n in level):
+    if not sound(bids, asks):
         raise ValueError("an order book out of order")
     return ev.BookDepth(now, instrument, bids, asks)
 

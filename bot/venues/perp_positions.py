@@ -18,7 +18,7 @@ from bot.venues.perp_line import Line, heard
 from bot.venues.perp_parse import net_positions
 
 GRACE_S = 1.0
-"""A position and its execution are told in two messages, in either order; they are a second apart at most."""
+"""A position and its execution are told in two messages, in either order: so long the second one is waited for."""
 
 
 class Positions:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from table import MBT, Table, X
 
+from bot.engine.pair import Action, plan_hedge
 from bot.engine.step import Step
-from bot.engine.watch import Watch
+from bot.engine.watch import Watch, hedges
 from bot.model import event as ev
 from bot.model.command import Submit
 from bot.model.order import Purpose
@@ -90,11 +93,14 @@ def test_a_fill_that_needs_no_hedge_is_looked_at_as_ever(monkeypatch: pytest.Mon
     assert looked == [True]
 
 
-def test_an_unwind_is_planned_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a pair is unwound what comes next depends on both legs, so nothing goes ahead of the monitors."""
-    world, seen = watched(monkeypatch)
-    world.run(1)
-    world.pair.unwind = True
-    world.process(ev.OrderFilled(ts=world.now, venue="cme", client_id="", instrument="MBTX26", exec_id="a", side=ev.Side.BUY, qty=D(3),
-                                 price=D(70_000), fee=D(0), fee_currency="USD", reason="liquidation"))  # fmt: skip
-    assert not [s for s in seen if s != "look" and s[0] == "OrderFilled" and Purpose.HEDGE in s[1]]
+@pytest.mark.parametrize(("unwind", "out", "ahead"), [(False, (), 1), (True, (), 0), (False, ("lead",), 0)])
+def test_legs_that_are_planned_together_have_no_hedge_ahead(unwind: bool, out: tuple[str, ...], ahead: int) -> None:
+    """While a pair is unwound or a venue left, what comes next depends on both legs, even where a hedge could be asked for."""
+    t = Table()
+    t.hold("10", "0")
+    t.hours.shut.add(MBT.id)  # an unwind that cannot trade its lead hedges instead
+    t.pair.unwind, t.pair.out = unwind, out
+    asks: list[Action] = []
+    plan_hedge(t.ob, t.pair, t.window, X, asks)
+    loop: Any = SimpleNamespace(state=t.pair, window=t.window)
+    assert len(asks) == 1 and len(list(hedges(t.ob, [loop], X))) == ahead

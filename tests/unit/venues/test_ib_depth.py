@@ -11,9 +11,11 @@ from test_ib_quotes import MBT
 
 from bot.market.calendar import DeskSessions
 from bot.model import event as ev
-from bot.venues.ib_contracts import Found
+from bot.venues.ib_contracts import Contracts, Found
 from bot.venues.ib_depth import DELETE, INSERT, UPDATE, Ladders
+from bot.venues.ib_endpoint import IbEndpoint, Pace
 from bot.venues.ib_quotes import Quotes
+from bot.venues.ib_session import Session
 
 S = 1_000_000_000
 FOUND = Found(MBT, 99, "99:x", None)  # type: ignore[arg-type]
@@ -129,6 +131,25 @@ def test_a_reset_empties_and_a_halt_ends() -> None:
     assert made.worn(lambda i: S, 60 * S) == []
     made.halted(5)
     assert made.worn(lambda i: S, 60 * S) == [MBT.id]
+
+
+@pytest.mark.parametrize(("code", "asked_anew"), [(317, []), (316, [MBT.id])])
+def test_the_brokers_codes_reach_the_ladder(code: int, asked_anew: list[str]) -> None:
+    """317: the book begins anew from nothing. 316: it moves no more until it is asked for again (broker's page of codes, read 2026-11)."""
+    session = Session("cme", Contracts({}, {}), IbEndpoint(host="", port=1, client_id=7, depth_rows=3), DeskSessions({}), clock=lambda: S,
+                      log=lambda event, **more: None, pace=Pace())  # fmt: skip
+    made = session.quotes.ladders
+    made.subscribe(Told(), FOUND)  # type: ignore[arg-type]
+    made.row(5, 0, INSERT, True, 70_000.0, 2.0)
+    session.message(5, code, "told")
+    assert [d.bids for d in told(made)] == [()] and made.worn(lambda i: S, 60 * S) == asked_anew
+
+
+def test_a_book_that_crosses_is_not_told() -> None:
+    made, _ = filled()
+    told(made)
+    made.row(5, 0, UPDATE, True, 70_005.0, 2.0)
+    assert told(made) == []
 
 
 def test_without_rows_nothing_is_asked_for() -> None:
